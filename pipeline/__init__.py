@@ -1,0 +1,39 @@
+"""Which learning rate, and for how many epochs, should I train this Keras model?
+
+    from pipeline import StudySpec, search
+    result = search(spec)
+
+Read `search.py` first: it is the story of a search, in running order. `README.md` beside this file
+explains the architecture. The public names below load when they are first used, so that `--help`
+needs none of TensorFlow, MLflow, Optuna and scikit-learn.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "search": "pipeline.search",
+    "StudySpec": "pipeline.spec",
+    "Budget": "pipeline.spec",
+    "EarlyStopping": "pipeline.spec",
+    "Refit": "pipeline.spec",
+    "Objective": "pipeline.objective",
+    "Dataset": "pipeline.data",
+    "BestOfMean": "pipeline.choice",
+    "OneStandardError": "pipeline.choice",
+    "EpochChoice": "pipeline.choice",
+    "Constant": "pipeline.schedules",
+    "Cosine": "pipeline.schedules",
+    "StudyResult": "pipeline.results",
+    "TrialResult": "pipeline.results",
+    "Outcome": "pipeline.results",
+    "load_study": "pipeline.study_file",
+}
+
+__all__ = list(_HOMES)  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

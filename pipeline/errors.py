@@ -1,0 +1,74 @@
+"""How a search can end, and the errors that a user can cause.
+
+Every error here is one readable message: what must hold, what came, what is allowed. The command
+line prints it without a traceback and exits with its code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller."""
+
+    SUCCESS = 0
+    """The search ended with an answer."""
+    FAILED = 1
+    """An unexpected error in this program; a traceback is shown."""
+    BAD_INPUT = 2
+    """Something the user gave cannot be used; nothing was trained."""
+    NO_RESULT = 3
+    """The budget ended, or the trials failed, before any trial had a value."""
+    ANOTHER_RUN_ACTIVE = 5
+    """Another process is running the same study."""
+    STORE_UNAVAILABLE = 6
+    """The tracking store or the study's storage cannot be read or written."""
+    INTERRUPTED = 130
+    """A signal stopped the search; the same command continues it."""
+
+
+class PipelineError(Exception):
+    """An error with a message for the user and an exit code for the caller."""
+
+    exit_code = ExitCode.FAILED
+
+
+class BadInput(PipelineError, ValueError):  # noqa: N818 - it names what came, not what broke
+    """Something the user gave cannot be used."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class NoResult(PipelineError):  # noqa: N818
+    """The search ended and no trial has a value."""
+
+    exit_code = ExitCode.NO_RESULT
+
+
+class AnotherRunActive(PipelineError):  # noqa: N818
+    """Another process holds this study."""
+
+    exit_code = ExitCode.ANOTHER_RUN_ACTIVE
+
+
+class StoreUnavailable(PipelineError):  # noqa: N818
+    """A store cannot be reached, is locked, or cannot be written."""
+
+    exit_code = ExitCode.STORE_UNAVAILABLE
+
+
+class Interrupted(PipelineError):  # noqa: N818
+    """A signal asked the search to stop; the same command continues it."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> BadInput:
+    """Return the error for a mistyped name: the nearest valid one first, then all of them."""
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return BadInput(f"unknown {kind} {name!r}{hint} Allowed: {', '.join(names)}")

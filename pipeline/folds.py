@@ -1,0 +1,223 @@
+"""scikit-learn splitters → `Folds`: drawn once per study, frozen, hashed.
+
+Everything that is fitted is fitted here on a fold's training rows only.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.data import Dataset, is_classes, refuse_not_finite, take_rows
+from pipeline.errors import BadInput
+
+ClassWeight = Mapping[int, float] | str
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """One train/validation split of the development rows. `validation` is empty for the refit."""
+
+    index: int
+    train: np.ndarray
+    validation: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.train) == 0:
+            raise BadInput(f"fold {self.index} has no training rows")
+        if np.intersect1d(self.train, self.validation).size:
+            raise BadInput(f"fold {self.index} has rows on both sides of the split")
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """The study's splits of `n_rows` development rows."""
+
+    folds: tuple[Fold, ...]
+    n_rows: int
+
+    def __post_init__(self) -> None:
+        if not self.folds:
+            raise BadInput("the splitter gave no folds; it must give at least 1")
+        for fold in self.folds:
+            if len(fold.validation) == 0:
+                raise BadInput(f"fold {fold.index} has no validation rows")
+            rows = np.concatenate([fold.train, fold.validation])
+            if rows.min() < 0 or rows.max() >= self.n_rows:
+                raise BadInput(f"fold {fold.index} has rows outside 0..{self.n_rows - 1}")
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+    def __iter__(self) -> Any:
+        return iter(self.folds)
+
+    def __getitem__(self, index: int) -> Fold:
+        return self.folds[index]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of every fold's rows: other splits are another study."""
+        digest = hashlib.sha256(str(self.n_rows).encode())
+        for fold in self.folds:
+            for rows in (fold.train, fold.validation):
+                digest.update(np.asarray(rows, dtype=np.int64).tobytes() + b"|")
+        return digest.hexdigest()
+
+
+def set_test_rows_aside(
+    data: Dataset, test_size: float | int, seed: int
+) -> tuple[Dataset, Dataset | None]:
+    """Return (development rows, test rows); the latter None when `test_size` is 0.
+
+    Stratified where y is classes, by whole groups where there are groups.
+    """
+    if not test_size:
+        return data, None
+    if data.validation_rows is not None:
+        raise BadInput(
+            "test_size goes with a splitter; with a fixed validation set, keep test rows out of "
+            "load_data() yourself"
+        )
+    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+
+    kind = ShuffleSplit
+    if data.groups is not None:
+        kind = GroupShuffleSplit
+    elif data.is_classification:
+        kind = StratifiedShuffleSplit
+    splitter = kind(n_splits=1, test_size=test_size, random_state=seed)
+    development, test = _draw(splitter, data, f"test_size={test_size}")[0]
+    return data.take(np.sort(development)), data.take(np.sort(test))
+
+
+def split(data: Dataset, splitter: Any, seed: int) -> Folds:
+    """Draw the study's folds once.
+
+    splitter: anything with scikit-learn's `split(X, y, groups)`, or None: five shuffled folds,
+        stratified where y is classes. A splitter that shuffles without a `random_state` is given
+        `seed`, so that the same study always has the same folds.
+    Raises BadInput when the rows or the classes are too few, or the splitter refuses.
+    """
+    if data.validation_rows is not None:
+        if splitter is not None:
+            raise BadInput(
+                "a study has a splitter or a fixed validation set, not both: load_data() returned "
+                f"a validation set and splitter is {splitter!r}"
+            )
+        train = np.setdiff1d(np.arange(data.n_rows), data.validation_rows)
+        return Folds((Fold(0, train, data.validation_rows),), data.n_rows)
+    splitter = _seeded(default_splitter(data) if splitter is None else splitter, seed)
+    _refuse_too_many_folds(splitter, data)
+    drawn = _draw(splitter, data, repr(splitter))
+    folds = tuple(
+        Fold(index, np.asarray(train), np.asarray(validation))
+        for index, (train, validation) in enumerate(drawn)
+    )
+    return Folds(folds, data.n_rows)
+
+
+def default_splitter(data: Dataset) -> Any:
+    """Return five shuffled folds, stratified where y is classes."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    return (StratifiedKFold if data.is_classification else KFold)(n_splits=5, shuffle=True)
+
+
+def preprocessed(data: Dataset, fold: Fold, preprocess: Any) -> tuple[np.ndarray, Any]:
+    """Return all rows as the fold's model sees them, float32, and the fitted transformer.
+
+    The transformer is a clone fitted on the fold's training rows only.
+    """
+    if preprocess is None:
+        return model_input(data.x), None
+    from sklearn.base import clone
+
+    fitted = clone(preprocess)
+    try:
+        fitted.fit(take_rows(data.x, fold.train), data.y[fold.train])
+        x = fitted.transform(data.x)
+    except ValueError as error:
+        raise BadInput(f"preprocess {preprocess!r} cannot transform X: {error}") from error
+    return model_input(x, "X after preprocess"), fitted
+
+
+def model_input(x: Any, name: str = "X") -> np.ndarray:
+    """Return X as finite numbers that a model takes: floats as float32, integers as they are."""
+    if hasattr(x, "toarray"):
+        x = x.toarray()
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiub":
+        raise BadInput(
+            f"{name} must be numbers, got dtype {array.dtype}; encode it with `preprocess`"
+        )
+    refuse_not_finite(name, array)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def training_weights(
+    data: Dataset, fold: Fold, class_weight: ClassWeight | None
+) -> np.ndarray | None:
+    """Return the weight of every row in training, [n_rows] float32, or None for no weights.
+
+    Class weights become sample weights; "balanced" is computed from the fold's training rows:
+    n_rows / (n_classes · count) (King & Zeng 2001, §4.2, as in scikit-learn).
+    """
+    weights = data.sample_weight
+    if class_weight is None:
+        return None if weights is None else weights.astype(np.float32)
+    if not is_classes(data.y):
+        raise BadInput(
+            f"class_weight needs y to be one column of class numbers, got {data.y.dtype}"
+        )
+    classes, counts = np.unique(data.y[fold.train], return_counts=True)
+    if isinstance(class_weight, str):
+        by_class = dict(zip(classes, len(fold.train) / (len(classes) * counts), strict=True))
+    else:
+        by_class = dict(class_weight)
+    of_row = np.array([by_class.get(label, 1.0) for label in data.y], dtype=np.float32)
+    return of_row if weights is None else of_row * weights.astype(np.float32)
+
+
+def _seeded(splitter: Any, seed: int) -> Any:
+    if not hasattr(splitter, "split"):
+        raise BadInput(
+            f"splitter must have scikit-learn's split(X, y, groups), got {splitter!r}; "
+            "for example sklearn.model_selection.KFold(5, shuffle=True)"
+        )
+    if getattr(splitter, "random_state", 0) is None and getattr(splitter, "shuffle", True):
+        splitter = copy.copy(splitter)
+        splitter.random_state = seed
+    return splitter
+
+
+def _refuse_too_many_folds(splitter: Any, data: Dataset) -> None:
+    n_splits = getattr(splitter, "n_splits", None)
+    if n_splits is None or "KFold" not in type(splitter).__name__:
+        return
+    if n_splits > data.n_rows:
+        raise BadInput(f"folds must be ≤ rows, got {n_splits} folds of {data.n_rows} rows")
+    if "Stratified" in type(splitter).__name__:
+        classes, counts = np.unique(data.y, return_counts=True)
+        if counts.min() < n_splits:
+            raise BadInput(
+                f"stratified folds must be ≤ the members of the smallest class, got {n_splits} "
+                f"folds and {counts.min()} member(s) of class {classes[counts.argmin()]!r}; "
+                f"use at most {max(counts.min(), 1)} folds, or KFold"
+            )
+
+
+def _draw(splitter: Any, data: Dataset, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    try:
+        with warnings.catch_warnings():
+            # A splitter's warning is about these very rows: it must be read before training.
+            warnings.simplefilter("error", UserWarning)
+            return list(splitter.split(data.x, data.y, data.groups))
+    except (ValueError, TypeError, UserWarning) as error:
+        raise BadInput(f"{name} cannot split {data.n_rows} rows: {error}") from error
