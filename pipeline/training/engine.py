@@ -1,0 +1,79 @@
+"""What an engine is: one epoch of one fold, from a state to the next state.
+
+Everything above this interface — lockstep, pruning, snapshots, the refit — works with any engine.
+
+    program = engine.program(params)
+    state = program.initial_state(fold)
+    state, scores = program.run_epoch(fold, state, rows, learning_rates)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.schedules import Schedule
+
+State = tuple[Any, ...]
+"""Every variable that training changes, as immutable arrays in a fixed order.
+
+Holding on to a state costs its memory and nothing else: no later epoch writes into it.
+"""
+
+
+class NotResident(Exception):  # noqa: N818 - a statement about a model, and not a user's mistake
+    """The model cannot run in the compiled epoch; the message says why."""
+
+
+@dataclass(frozen=True)
+class FoldEpoch:
+    """What one epoch of one fold gave, still on the device.
+
+    metrics: [n_metrics], in the order of the program's `metric_names`
+    row_losses: () -> [n_validation_rows], each validation row's loss without regularisation and
+        sample weights; None where the model's own test_step or loss hides them
+    """
+
+    metrics: Any
+    row_losses: Callable[[], np.ndarray] | None
+
+
+class Program(Protocol):
+    """A compiled model, shared by all folds and by all trials of the same architecture."""
+
+    metric_names: tuple[str, ...]
+    """As in Keras's logs: `loss`, `accuracy`, …, `val_loss`, `val_accuracy`, …"""
+
+    def initial_state(self, fold: int) -> State:
+        """Return the state before the first epoch: a function of (study seed, fold)."""
+
+    def run_epoch(
+        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+    ) -> tuple[State, FoldEpoch]:
+        """Train one epoch over `rows`, in this order, then validate.
+
+        rows: [n_rows] of the fold's training rows
+        learning_rates: [ceil(n_rows / batch_size)], one per update
+        """
+
+    def schedule(self, params: Mapping[str, Any]) -> Schedule | None:
+        """Return the schedule that the builder put into the optimizer, or None."""
+
+    def predict(self, fold: int, state: State, rows: np.ndarray) -> np.ndarray:
+        """Return the model's predictions for `rows`."""
+
+    def model(self, fold: int, state: State, params: Mapping[str, Any]) -> Any:
+        """Return a new Keras model with the weights of `state`, moving averages applied."""
+
+
+class Engine(Protocol):
+    """Makes programs, and keeps a bounded number of them."""
+
+    n_compiled: int
+    """Compiled epochs so far: one per architecture and pair of last-batch sizes."""
+
+    def program(self, params: Mapping[str, Any]) -> Program:
+        """Return the program for every parameter but learning_rate and max_epochs."""

@@ -1,0 +1,130 @@
+"""A trial's training: all its folds advance one epoch before any advances another.
+
+After each epoch there is one true mean over the folds: that is what is reported, pruned on and
+stopped on, and every curve is as long as every other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.folds import Fold
+from pipeline.schedules import Constant, Schedule, start_times, updates_per_epoch
+from pipeline.training.engine import FoldEpoch, Program, State
+from pipeline.training.models import row_order
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A trial's whole training state after `n_epochs` epochs, as a value.
+
+    states: by fold; each fold's state after its last epoch
+    metrics: by fold, [n_epochs, n_metrics]
+    """
+
+    states: Mapping[int, State]
+    metrics: Mapping[int, np.ndarray]
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs trained by the fold that has trained most."""
+        return max((len(metrics) for metrics in self.metrics.values()), default=0)
+
+
+class LockstepTraining:
+    """Several folds of one trial, trained in lockstep.
+
+    program: the trial's compiled architecture
+    params: learning_rate, max_epochs (the horizon) and batch_size are read here
+    schedule: None is the optimizer's own, or constant
+    seed: the study's; row orders are a function of (seed, fold, epoch) and of nothing else
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        params: Mapping[str, Any],
+        folds: Sequence[Fold],
+        *,
+        schedule: Schedule | None,
+        seed: int,
+    ) -> None:
+        self.program = program
+        self.horizon = int(params["max_epochs"])
+        self._params = params
+        self._folds = {fold.index: fold for fold in folds}
+        self._schedule = schedule or program.schedule(params) or Constant()
+        self._seed = seed
+        self._states = {index: program.initial_state(index) for index in self._folds}
+        self._metrics: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
+        self.last: dict[int, FoldEpoch] = {}
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that every fold has trained."""
+        return min(len(metrics) for metrics in self._metrics.values())
+
+    @property
+    def n_updates(self) -> int:
+        """Optimizer steps so far, summed over folds."""
+        return sum(
+            len(metrics) * self._updates_per_epoch(self._folds[index])
+            for index, metrics in self._metrics.items()
+        )
+
+    @property
+    def horizon_free(self) -> bool:
+        """Whether the schedule does not depend on the horizon."""
+        return self._schedule.horizon_free
+
+    @property
+    def states(self) -> Mapping[int, State]:
+        """Each fold's state now."""
+        return dict(self._states)
+
+    def learning_rate(self) -> float:
+        """Return the learning rate of the last update so far, in the first fold."""
+        fold = next(iter(self._folds.values()))
+        return float(self._learning_rates(fold, self.n_epochs - 1)[-1])
+
+    def advance(self) -> np.ndarray:
+        """Train every fold for one more epoch and return the metrics [n_folds, n_metrics].
+
+        The device is waited for once, after the last fold.
+        """
+        epoch = self.n_epochs
+        for index, fold in self._folds.items():
+            order = row_order(self._seed, index, epoch + 1, fold.train)
+            rates = self._learning_rates(fold, epoch)
+            self._states[index], self.last[index] = self.program.run_epoch(
+                index, self._states[index], order, rates
+            )
+        for index in self._folds:
+            self._metrics[index].append(np.asarray(self.last[index].metrics, dtype=np.float64))
+        return np.stack([metrics[-1] for metrics in self._metrics.values()])
+
+    def history(self, name: str) -> np.ndarray:
+        """Return a metric's curves, [n_folds, n_epochs]."""
+        column = self.program.metric_names.index(name)
+        return np.array([[m[column] for m in metrics] for metrics in self._metrics.values()])
+
+    def snapshot(self) -> Snapshot:
+        """Return the whole training state as a value. Copies nothing."""
+        metrics = {index: np.array(metrics) for index, metrics in self._metrics.items()}
+        return Snapshot(dict(self._states), metrics)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot, exactly as if training had never stopped."""
+        self._states = dict(snapshot.states)
+        self._metrics = {index: list(metrics) for index, metrics in snapshot.metrics.items()}
+
+    def _updates_per_epoch(self, fold: Fold) -> int:
+        return updates_per_epoch(len(fold.train), int(self._params["batch_size"]))
+
+    def _learning_rates(self, fold: Fold, n_epochs: int) -> np.ndarray:
+        times = start_times(n_epochs, self._updates_per_epoch(fold))
+        return self._schedule.learning_rates(self._params["learning_rate"], times, self.horizon)

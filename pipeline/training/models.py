@@ -1,0 +1,173 @@
+"""The user's model: built from a seed, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.errors import BadInput
+from pipeline.spec import StudySpec
+
+
+def fold_seed(seed: int, fold: int) -> int:
+    """Return the seed of a fold's initial weights and dropout masks: a function of both alone."""
+    return int(np.random.SeedSequence([seed, fold]).generate_state(1)[0] >> 1)
+
+
+def row_order(seed: int, fold: int, epoch: int, rows: np.ndarray) -> np.ndarray:
+    """Return the order in which a fold sees its training rows in its `epoch`-th epoch (1-based).
+
+    Another permutation each epoch. (`fit(shuffle=True)` on arrays under a global seed repeats the
+    same one, which costs accuracy.)
+    """
+    return np.random.default_rng([seed, fold, epoch]).permutation(rows).astype(np.int32)
+
+
+def build(spec: StudySpec, params: Mapping[str, Any], seed: int, batch: tuple) -> keras.Model:
+    """Return a new model from the study's builder, with every variable it will ever have.
+
+    batch: (x, y) or (x, y, sample_weight) of a few rows, for shapes and types
+    Raises BadInput when the builder raises or what it returns cannot be trained.
+    """
+    keras.utils.set_random_seed(seed)
+    try:
+        model = spec.build_model(dict(params))
+    except Exception as error:
+        raise BadInput(
+            f"build_model({dict(params)}) raised {type(error).__name__}: {error}"
+        ) from error
+    _check(model)
+    try:
+        # What `fit` does before its first step: build layers, metrics, loss and optimizer from
+        # shapes alone. There is no public call for it that does not also train.
+        model._symbolic_build(data_batch=batch)
+    except Exception as error:
+        x, y = (np.shape(part) for part in batch[:2])
+        raise BadInput(
+            f"the model does not fit the data: x is [n, {_dims(x)}], y is [n{_dims(y, ', ')}], and "
+            f"Keras says: {_first_line(error)}"
+        ) from error
+    return model
+
+
+def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
+    """Return the optimizer that the search drives: the compiled one, or the one the model owns."""
+    if model.optimizer is not None:
+        return model.optimizer
+    owned = [v for v in vars(model).values() if isinstance(v, keras.optimizers.Optimizer)]
+    if len(owned) != 1:
+        raise BadInput(
+            "the model must have one optimizer for the search to drive its learning rate: compile "
+            f"it with one, or keep one as an attribute; got {len(owned)} attributes"
+        )
+    return owned[0]
+
+
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return the optimizer inside a loss-scaling one, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def trained_variables(model: keras.Model) -> list[tf.Variable]:
+    """Return what training changes: weights, seed generators and optimizer slots.
+
+    Not the learning rate, which is an input to every update.
+    """
+    optimizer = optimizer_of(model)
+    rate = inner(optimizer)._learning_rate
+    variables = [*model.variables, *(v for v in optimizer.variables if v is not rate)]
+    return list({id(v.value): v.value for v in variables}.values())
+
+
+def logged_names(model: keras.Model) -> list[str]:
+    """Return the names of the scalar metrics in Keras's logs, `loss` first."""
+    return [name for name, value in model.get_metrics_result().items() if np.ndim(value) == 0]
+
+
+def check_objective(model: keras.Model, metric: str) -> None:
+    """Raise BadInput, naming the nearest, when the model does not log the monitored metric."""
+    from pipeline.errors import unknown_name
+
+    names = [f"val_{name}" for name in logged_names(model)]
+    if metric not in names:
+        raise unknown_name("objective.metric", metric, names)
+
+
+def check_labels(model: keras.Model, y: np.ndarray) -> None:
+    """Raise BadInput when labels and the model's output cannot be compared by its loss.
+
+    Keras would broadcast a [n] target against [n, 3] outputs, or read class 10 of 10 past the end,
+    and train on nonsense.
+    """
+    outputs = getattr(model, "outputs", None)
+    if not outputs or len(outputs) != 1 or not isinstance(model.loss, str | keras.losses.Loss):
+        return
+    loss = _snake(model.loss if isinstance(model.loss, str) else type(model.loss).__name__)
+    output = tuple(outputs[0].shape[1:])
+    described = f"loss {loss} with model output [n{_dims((None, *output), ', ')}]"
+    got = f"got y of shape [n{_dims(y.shape, ', ')}], dtype {y.dtype}"
+    if y.dtype.kind not in "fiub":
+        raise BadInput(f"{described} needs y as numbers, {got}: {y[:3].tolist()} …")
+    if loss == "sparse_categorical_crossentropy":
+        _check_sparse(y, output, described, got)
+        return
+    if not _same_up_to_ones(output, y.shape[1:]):
+        raise BadInput(f"{described} needs y of the output's shape, {got}{_advice(loss, y)}")
+    if "crossentropy" in loss and (y.min() < 0 or y.max() > 1):
+        raise BadInput(f"{described} needs y in 0..1, {got}, from {y.min()} to {y.max()}")
+
+
+def _check_sparse(y: np.ndarray, output: tuple, described: str, got: str) -> None:
+    n_classes = output[-1]
+    whole = y.dtype.kind in "iub" or bool((y == np.rint(y)).all())
+    if not whole:
+        raise BadInput(f"{described} needs y as whole class numbers, {got}")
+    if not _same_up_to_ones(output[:-1], y.shape[1:]):
+        raise BadInput(f"{described} needs one class number per row, {got}; is y one-hot?")
+    if y.min() < 0 or y.max() >= n_classes:
+        raise BadInput(
+            f"{described} needs classes 0..{n_classes - 1}, {got}, from {y.min()} to {y.max()}"
+        )
+
+
+def _check(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise BadInput(f"build_model must return a keras.Model, got {type(model).__name__}")
+    if not model.compiled:
+        raise BadInput("build_model must return a compiled model: call model.compile(...) in it")
+    if model._distribute_strategy is not None or tf.distribute.has_strategy():
+        raise BadInput(
+            "a model built under a tf.distribute strategy is not supported: the search places "
+            "trials on devices itself; build the model outside strategy.scope()"
+        )
+    if model.run_eagerly:
+        raise BadInput("a model compiled with run_eagerly=True cannot be compiled; leave it out")
+
+
+def _same_up_to_ones(a: tuple, b: tuple) -> bool:
+    """Whether two shapes hold the same numbers in the same order: [n] and [n, 1] do."""
+    return tuple(d for d in a if d != 1) == tuple(d for d in b if d != 1)
+
+
+def _advice(loss: str, y: np.ndarray) -> str:
+    if loss == "categorical_crossentropy" and y.ndim == 1:
+        return "; for class numbers use sparse_categorical_crossentropy"
+    return ""
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _dims(shape: tuple, before: str = "") -> str:
+    dims = ", ".join(str(d) for d in shape[1:])
+    return before + dims if dims else ""
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
