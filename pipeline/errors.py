@@ -48,6 +48,10 @@ class NoResult(PipelineError):  # noqa: N818
     exit_code = ExitCode.NO_RESULT
 
 
+class StudyFailed(PipelineError):  # noqa: N818
+    """Too many trials in a row failed."""
+
+
 class AnotherRunActive(PipelineError):  # noqa: N818
     """Another process holds this study."""
 

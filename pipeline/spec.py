@@ -18,6 +18,7 @@ from optuna.distributions import (
 )
 
 from pipeline.choice import BestOfMean, Rule
+from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
@@ -63,6 +64,14 @@ class EarlyStopping:
         _require_count("early_stopping.patience", self.patience)
         if self.min_delta < 0:
             raise BadInput(f"early_stopping.min_delta must be ≥ 0, got {self.min_delta}")
+
+    def should_stop(self, curves: FoldCurves) -> bool:
+        """Say whether the mean has not improved for `patience` epochs."""
+        best, n_since = curves.objective.worst, 0
+        for mean in curves.mean:
+            improved = curves.objective.better(float(mean), best, self.min_delta)
+            best, n_since = (float(mean), 0) if improved else (best, n_since + 1)
+        return n_since >= self.patience
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def build(spec: StudySpec, params: Mapping[str, Any], seed: int, batch: tuple) -
     except Exception as error:
         x, y = (np.shape(part) for part in batch[:2])
         raise BadInput(
-            f"the model does not fit the data: x is [n, {_dims(x)}], y is [n{_dims(y, ', ')}], and "
+            f"the model does not fit the data: x is [n, {dims(x)}], y is [n{dims(y, ', ')}], and "
             f"Keras says: {_first_line(error)}"
         ) from error
     return model
@@ -88,52 +88,6 @@ def logged_names(model: keras.Model) -> list[str]:
     return [name for name, value in model.get_metrics_result().items() if np.ndim(value) == 0]
 
 
-def check_objective(model: keras.Model, metric: str) -> None:
-    """Raise BadInput, naming the nearest, when the model does not log the monitored metric."""
-    from pipeline.errors import unknown_name
-
-    names = [f"val_{name}" for name in logged_names(model)]
-    if metric not in names:
-        raise unknown_name("objective.metric", metric, names)
-
-
-def check_labels(model: keras.Model, y: np.ndarray) -> None:
-    """Raise BadInput when labels and the model's output cannot be compared by its loss.
-
-    Keras would broadcast a [n] target against [n, 3] outputs, or read class 10 of 10 past the end,
-    and train on nonsense.
-    """
-    outputs = getattr(model, "outputs", None)
-    if not outputs or len(outputs) != 1 or not isinstance(model.loss, str | keras.losses.Loss):
-        return
-    loss = _snake(model.loss if isinstance(model.loss, str) else type(model.loss).__name__)
-    output = tuple(outputs[0].shape[1:])
-    described = f"loss {loss} with model output [n{_dims((None, *output), ', ')}]"
-    got = f"got y of shape [n{_dims(y.shape, ', ')}], dtype {y.dtype}"
-    if y.dtype.kind not in "fiub":
-        raise BadInput(f"{described} needs y as numbers, {got}: {y[:3].tolist()} …")
-    if loss == "sparse_categorical_crossentropy":
-        _check_sparse(y, output, described, got)
-        return
-    if not _same_up_to_ones(output, y.shape[1:]):
-        raise BadInput(f"{described} needs y of the output's shape, {got}{_advice(loss, y)}")
-    if "crossentropy" in loss and (y.min() < 0 or y.max() > 1):
-        raise BadInput(f"{described} needs y in 0..1, {got}, from {y.min()} to {y.max()}")
-
-
-def _check_sparse(y: np.ndarray, output: tuple, described: str, got: str) -> None:
-    n_classes = output[-1]
-    whole = y.dtype.kind in "iub" or bool((y == np.rint(y)).all())
-    if not whole:
-        raise BadInput(f"{described} needs y as whole class numbers, {got}")
-    if not _same_up_to_ones(output[:-1], y.shape[1:]):
-        raise BadInput(f"{described} needs one class number per row, {got}; is y one-hot?")
-    if y.min() < 0 or y.max() >= n_classes:
-        raise BadInput(
-            f"{described} needs classes 0..{n_classes - 1}, {got}, from {y.min()} to {y.max()}"
-        )
-
-
 def _check(model: Any) -> None:
     if not isinstance(model, keras.Model):
         raise BadInput(f"build_model must return a keras.Model, got {type(model).__name__}")
@@ -148,22 +102,8 @@ def _check(model: Any) -> None:
         raise BadInput("a model compiled with run_eagerly=True cannot be compiled; leave it out")
 
 
-def _same_up_to_ones(a: tuple, b: tuple) -> bool:
-    """Whether two shapes hold the same numbers in the same order: [n] and [n, 1] do."""
-    return tuple(d for d in a if d != 1) == tuple(d for d in b if d != 1)
-
-
-def _advice(loss: str, y: np.ndarray) -> str:
-    if loss == "categorical_crossentropy" and y.ndim == 1:
-        return "; for class numbers use sparse_categorical_crossentropy"
-    return ""
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-
-
-def _dims(shape: tuple, before: str = "") -> str:
+def dims(shape: tuple, before: str = "") -> str:
+    """Return the dimensions after the rows: "8, 8" for [n, 8, 8]."""
     dims = ", ".join(str(d) for d in shape[1:])
     return before + dims if dims else ""
 

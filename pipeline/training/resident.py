@@ -174,9 +174,7 @@ class ResidentProgram:
         metrics = tf.concat([scores.train, scores.validation], 0)
         if self.epoch.row_losses_missing or not self._has_validation:
             return new_state, FoldEpoch(metrics, None)
-        return new_state, FoldEpoch(
-            metrics, lambda: validation.unpadded(scores.row_losses.numpy())
-        )
+        return new_state, FoldEpoch(metrics, lambda: validation.unpadded(scores.row_losses.numpy()))
 
     def schedule(self, params: Mapping[str, Any]) -> Schedule | None:
         """Return the schedule that the builder put into the optimizer for these parameters."""
@@ -234,5 +232,3 @@ class ResidentProgram:
 def _is_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
     rate = inner(optimizer)._learning_rate
     return isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
-
-

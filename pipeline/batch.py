@@ -1,0 +1,84 @@
+"""What a scheduled job needs around a search: one run at a time, and signals that stop it well."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import AnotherRunActive, StoreUnavailable
+
+
+@contextmanager
+def only_run_of(folder: Path) -> Iterator[None]:
+    """Hold the study's lock. Raises AnotherRunActive, naming the holder, when it is taken.
+
+    The lock goes with its process, however that ends. Raises StoreUnavailable when the folder
+    cannot be written.
+    """
+    holder = folder / "holder.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", timeout=0).acquire()
+    except Timeout:
+        who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "unknown"
+        raise AnotherRunActive(f"another process is running this study: {who}") from None
+    except OSError as error:
+        raise StoreUnavailable(
+            f"results must go to a writable folder, got {folder}: {error.strerror or error}"
+        ) from error
+    with lock:
+        holder.write_text(
+            json.dumps(
+                {
+                    "host": platform.node(),
+                    "pid": os.getpid(),
+                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            ),
+            encoding="utf-8",
+        )
+        yield
+        holder.unlink(missing_ok=True)
+
+
+class StopRequest:
+    """Whether SIGINT or SIGTERM asked the search to stop after the current epoch.
+
+    A second signal ends the process at once, as Python does by default.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen while the block runs. Only the main thread may; elsewhere this does nothing."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        try:
+            before = {number: signal.signal(number, self._receive) for number in numbers}
+        except ValueError:  # not the main thread
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.signal = signal.Signals(number)

@@ -1,0 +1,157 @@
+"""The answer, as JSON and as text."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.results import Outcome, StudyResult, TrialResult
+
+N_RUNNERS_UP = 5
+
+
+def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the decision as plain values.
+
+    record: what the search knows about itself: engine, seed, hashes, versions, addresses
+    """
+    best, choice, refit = result.best, result.choice, result.refit
+    return {
+        "study": result.spec.name,
+        "signature": result.signature,
+        "learning_rate": best.params["learning_rate"],
+        "n_epochs": choice.n_epochs,
+        "horizon": choice.horizon,
+        "score": choice.score,
+        "standard_error": choice.standard_error,
+        "objective": {
+            "metric": result.spec.objective.metric,
+            "direction": result.spec.objective.direction,
+        },
+        "equivalent_epochs": list(choice.equivalent_epochs),
+        "rule": choice.rule,
+        "reason": choice.reason,
+        "params": dict(best.params),
+        "trial": best.number,
+        "n_folds": None if best.curves is None else best.curves.n_folds,
+        "updates_per_fold": _updates_per_fold(best, choice.n_epochs),
+        "refit": None
+        if refit is None
+        else {
+            "n_epochs": refit.n_epochs,
+            "n_updates": refit.n_updates,
+            "n_rows": refit.n_rows,
+            "batch_size": refit.batch_size,
+            "model_uri": refit.model_uri,
+            "test_metrics": dict(refit.test_metrics),
+        },
+        "runners_up": [_runner_up(trial) for trial in ranked(result)[1 : N_RUNNERS_UP + 1]],
+        "trials": {**{outcome.label: 0 for outcome in Outcome}, **outcomes(result.trials)},
+        "fold_epochs": sum(trial.n_fold_epochs for trial in result.trials),
+        "updates": sum(trial.n_updates for trial in result.trials),
+        "seconds": sum(trial.seconds for trial in result.trials),
+        "run_url": result.run_url,
+        **record,
+    }
+
+
+def write(path: Path, values: Mapping[str, Any]) -> None:
+    """Write the decision as JSON, whole or not at all."""
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def answer(result: StudyResult) -> str:
+    """Return the answer in a few lines for a person."""
+    best, choice, refit = result.best, result.choice, result.refit
+    others = {k: v for k, v in best.params.items() if k not in ("learning_rate", "max_epochs")}
+    direction = "lower" if result.spec.objective.direction == "minimize" else "higher"
+    lines = [
+        f"Train with learning rate {best.params['learning_rate']:.3g} "
+        f"for {choice.n_epochs} epochs" + (f" of a {choice.horizon}-epoch schedule."
+        if result.spec.schedule is not None and not result.spec.schedule.horizon_free else "."),
+        "",
+        f"  {result.spec.objective.metric:<22}{with_error(choice.score, choice.standard_error)}"
+        f"  over {best.curves.n_folds if best.curves else 0} fold(s), {direction} is better",
+        f"  {'other parameters':<22}" + ", ".join(f"{k}={v}" for k, v in others.items()),
+        f"  {'why this epoch':<22}{choice.reason}",
+        f"  {'as good, within 1 SE':<22}{runs(choice.equivalent_epochs)} epochs",
+        f"  {'trial':<22}{best.number} of {_count(result.trials)}",
+    ]  # fmt: skip
+    if choice.n_epochs == choice.horizon:
+        lines.append(
+            f"  {'mind':<22}the best epoch is the last one trained: a larger max_epochs may be "
+            "better"
+        )
+    if refit is not None:
+        lines.append(
+            f"  {'refit':<22}{refit.n_rows} rows, {refit.n_epochs} epochs, {refit.n_updates} "
+            f"updates → {refit.model_uri}"
+        )
+        if refit.test_metrics:
+            scores = ", ".join(f"{k} {v:.4g}" for k, v in refit.test_metrics.items())
+            lines.append(f"  {'test rows, scored once':<22}{scores}")
+    lines += [
+        f"  {'decision':<22}{_short(result.decision_path)}",
+        f"  {'MLflow run':<22}{result.run_url}",
+    ]
+    return "\n".join(lines)
+
+
+def ranked(result: StudyResult) -> list[TrialResult]:
+    """Return the trials that have a value, best first."""
+    sign = 1 if result.spec.objective.direction == "minimize" else -1
+    return sorted(
+        (trial for trial in result.trials if trial.value is not None),
+        key=lambda trial: sign * (trial.value or 0.0),
+    )
+
+
+def outcomes(trials: tuple[TrialResult, ...]) -> dict[str, int]:
+    """Return how many trials ended in each way."""
+    return dict(Counter(trial.outcome.label for trial in trials))
+
+
+def with_error(score: float, standard_error: float | None) -> str:
+    """Return "0.0912 ± 0.0083", or the score alone where there is no standard error."""
+    return f"{score:.4g}" if standard_error is None else f"{score:.4g} ± {standard_error:.2g}"
+
+
+def runs(counts: tuple[int, ...]) -> str:
+    """Return sorted counts as runs: "12–18, 20"."""
+    spans: list[list[int]] = []
+    for count in counts:
+        if spans and count == spans[-1][1] + 1:
+            spans[-1][1] = count
+        else:
+            spans.append([count, count])
+    return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in spans)
+
+
+def _count(trials: tuple[TrialResult, ...]) -> str:
+    parts = ", ".join(f"{n} {label}" for label, n in outcomes(trials).items())
+    return f"{len(trials)} ({parts})"
+
+
+def _updates_per_fold(best: TrialResult, n_epochs: int) -> float:
+    """Return the updates of one fold in `n_epochs`, averaged over folds."""
+    return best.n_updates / best.n_fold_epochs * n_epochs
+
+
+def _runner_up(trial: TrialResult) -> dict[str, Any]:
+    curves = trial.curves
+    return {
+        "trial": trial.number,
+        "value": trial.value,
+        "n_epochs": None if curves is None else curves.best_n_epochs,
+        "params": dict(trial.params),
+    }
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

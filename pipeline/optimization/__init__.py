@@ -1,0 +1,20 @@
+"""Optuna: where studies are stored, how parameters are proposed, which trials are cut short."""
+
+from pipeline.optimization.storage import masked, open_study
+from pipeline.optimization.trials import (
+    Proposal,
+    best,
+    finished,
+    next_proposal,
+    run_ids_of_running,
+)
+
+__all__ = [
+    "Proposal",
+    "best",
+    "finished",
+    "masked",
+    "next_proposal",
+    "open_study",
+    "run_ids_of_running",
+]

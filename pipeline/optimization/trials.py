@@ -1,0 +1,189 @@
+"""Ask, report, tell: trials as the search sees them.
+
+for proposal in iter(lambda: next_proposal(study, spec), ...):
+    proposal.report(n_epochs, mean)  ->  prune?
+    proposal.tell(result)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pipeline.curves import FoldCurves
+from pipeline.errors import BadInput, StoreUnavailable
+from pipeline.results import Outcome, TrialResult
+from pipeline.spec import StudySpec
+
+WARM_UP_SHARE = 1 / 9
+"""Share of its horizon that a trial trains before the default pruner may stop it.
+
+On 24 tables of real learning curves this alone made median pruning 1.6 times as economical as
+Optuna's default: curves cross most in their first epochs.
+"""
+
+N_SHARES = 20
+"""Points at which trials with a horizon-dependent schedule are compared: shares of the horizon."""
+
+STATES = {
+    Outcome.COMPLETED: TrialState.COMPLETE,
+    Outcome.STOPPED_EARLY: TrialState.COMPLETE,
+    Outcome.PRUNED: TrialState.PRUNED,
+    Outcome.FAILED: TrialState.FAIL,
+}
+"""An interrupted trial stays RUNNING: the next session goes on with it."""
+
+
+class Proposal:
+    """One trial to evaluate.
+
+    number: counts from 0 over all sessions of the study
+    params: every parameter, fixed ones included
+    """
+
+    def __init__(self, trial: Trial, spec: StudySpec) -> None:
+        self._trial = trial
+        self._spec = spec
+        self._last_step = max(
+            trial.storage.get_trial(trial._trial_id).intermediate_values, default=0
+        )
+        self.number: int = trial.number
+        self.params = {**spec.fixed, **trial.params}
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """What the search wrote on the trial in an earlier session."""
+        return self._trial.user_attrs
+
+    def write_note(self, key: str, value: Any) -> None:
+        """Keep a value with the trial."""
+        self._trial.set_user_attr(key, value)
+
+    def report(self, n_epochs: int, mean: float, *, horizon_free: bool) -> bool:
+        """Tell Optuna the mean after `n_epochs` epochs; return whether to prune.
+
+        A continued trial passes through epochs that were reported before it was interrupted:
+        they are skipped, since the pruner judges a trial by its last report.
+        """
+        for step in comparable_steps(n_epochs, self._horizon, horizon_free=horizon_free):
+            if step > self._last_step:
+                self._trial.report(mean, step)
+                self._last_step = step
+            elif step < self._last_step:
+                return False
+        if n_epochs >= self._horizon or n_epochs < self._warm_up:
+            return False
+        return self._trial.should_prune()
+
+    def tell(self, result: TrialResult) -> None:
+        """Tell Optuna how the trial ended, and keep its result with it."""
+        curves = result.curves
+        self.write_note(
+            "result",
+            {
+                "outcome": result.outcome.name,
+                "curves": None if curves is None else curves.values.tolist(),
+                "folds": None if curves is None else list(curves.folds),
+                "seconds": result.seconds,
+                "n_updates": result.n_updates,
+                "reason": result.reason,
+            },
+        )
+        if result.outcome in STATES:
+            self._trial.study.tell(self._trial, values=result.value, state=STATES[result.outcome])
+
+    @property
+    def _horizon(self) -> int:
+        return int(self.params["max_epochs"])
+
+    @property
+    def _warm_up(self) -> float:
+        return self._horizon * WARM_UP_SHARE if self._spec.pruner is None else 0
+
+
+def comparable_steps(n_epochs: int, horizon: int, *, horizon_free: bool) -> list[int]:
+    """Return the steps under which the mean after `n_epochs` epochs is compared.
+
+    Horizon-free: the number of epochs. Horizon-dependent: each twentieth of the horizon that this
+    epoch is the first to reach, so that epoch 9 of a 10-epoch cosine meets epoch 90 of a
+    100-epoch one.
+    """
+    if horizon_free:
+        return [n_epochs]
+    return [k for k in range(1, N_SHARES + 1) if math.ceil(k * horizon / N_SHARES) == n_epochs]
+
+
+def next_proposal(study: optuna.Study, spec: StudySpec) -> Proposal:
+    """Return the trial that an earlier session left running, or a new one."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    # The sampler is made anew for each trial, from (seed, number): where a session begins and ends
+    # does not change what is proposed.
+    number = running[0].number if running else len(study.get_trials(deepcopy=False))
+    study.sampler = make_sampler(spec, number)
+    study.pruner = spec.pruner or optuna.pruners.MedianPruner()
+    if not running:
+        return Proposal(study.ask(fixed_distributions=spec.sampled), spec)
+    trial = Trial(study, running[0]._trial_id)
+    for name, distribution in spec.sampled.items():
+        trial._suggest(name, distribution)
+    return Proposal(trial, spec)
+
+
+def make_sampler(spec: StudySpec, number: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler for the trial of this number. Raises BadInput when it cannot be made."""
+    seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
+    if spec.sampler is None:
+        return optuna.samplers.TPESampler(seed=seed)
+    try:
+        sampler = spec.sampler(seed)
+    except Exception as error:
+        raise BadInput(f"sampler({seed}) raised {type(error).__name__}: {error}") from error
+    if not isinstance(sampler, optuna.samplers.BaseSampler):
+        raise BadInput(f"sampler must return an Optuna sampler, got {sampler!r}")
+    return sampler
+
+
+def finished(study: optuna.Study, spec: StudySpec) -> tuple[TrialResult, ...]:
+    """Return every finished trial's result, over all sessions, in order of number."""
+    trials = study.get_trials(deepcopy=False, states=tuple(set(STATES.values())))
+    return tuple(_result(trial, spec) for trial in sorted(trials, key=lambda t: t.number))
+
+
+def best(results: Sequence[TrialResult], spec: StudySpec) -> TrialResult | None:
+    """Return the trial with the best value, the first of equals, or None."""
+    with_value = [result for result in results if result.value is not None]
+    if not with_value:
+        return None
+    sign = 1 if spec.objective.direction == "minimize" else -1
+    return min(with_value, key=lambda result: sign * (result.value or 0.0))
+
+
+def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
+    note = trial.user_attrs.get("result")
+    if note is None:
+        raise StoreUnavailable(
+            f"trial {trial.number} has no result: another program wrote to this study's storage"
+        )
+    curves = note["curves"]
+    return TrialResult(
+        number=trial.number,
+        params={**spec.fixed, **trial.params},
+        outcome=Outcome[note["outcome"]],
+        curves=None
+        if curves is None
+        else FoldCurves(np.array(curves), spec.objective, tuple(note["folds"])),
+        seconds=note["seconds"],
+        n_updates=note["n_updates"],
+        reason=note["reason"],
+    )
+
+
+def run_ids_of_running(study: optuna.Study) -> list[str]:
+    """Return the MLflow runs of the trials that an earlier session left unfinished."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial.user_attrs["mlflow_run"] for trial in trials if "mlflow_run" in trial.user_attrs]

@@ -1,0 +1,74 @@
+"""Fitted models in MLflow: logged so that they take raw rows."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.models import Model, infer_signature
+from pipeline.tracking.store import Store
+
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
+SERVING_PACKAGES = ("joblib", "keras", "numpy", "scikit-learn", "tensorflow")
+
+
+def log_fitted_model(
+    store: Store,
+    *,
+    experiment_id: str,
+    run_id: str,
+    files: Mapping[str, Path],
+    rows: Any,
+    predictions: Any,
+    n_epochs: int,
+    params: Mapping[str, Any],
+) -> str:
+    """Log a model file and its preprocessing as one MLflow model; return its URI.
+
+    files: "model", a `.keras` file, and "preprocess", a fitted transformer, if there is one
+    rows, predictions: a few raw rows and what the model says of them, for the signature
+    n_epochs: the step under which MLflow shows the model
+    """
+    mlflow.set_tracking_uri(store.uri)
+    mlflow.set_experiment(experiment_id=experiment_id)
+    with warnings.catch_warnings(), _quiet_mlflow():
+        # MLflow asks for type hints and an input example; the explicit signature says both.
+        warnings.simplefilter("ignore", UserWarning)
+        info = Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            python_model=str(SERVED_MODEL),
+            artifacts={name: str(path) for name, path in files.items()},
+            signature=infer_signature(rows, predictions),
+            # Left out, MLflow spends ten seconds finding these out.
+            pip_requirements=[f"{name}=={version(name)}" for name in SERVING_PACKAGES],
+            step=n_epochs,
+            params={name: str(value) for name, value in params.items()},
+        )
+    return info.model_uri
+
+
+class _quiet_mlflow:  # noqa: N801 - reads as a statement
+    """Keep MLflow's progress bars and notes out of the terminal for a block."""
+
+    def __enter__(self) -> None:
+        self._logger = logging.getLogger("mlflow")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+        self._bar = mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+        self._shown = self._bar.get_raw()
+        self._bar.set("false")
+
+    def __exit__(self, *exc: object) -> None:
+        self._logger.setLevel(self._level)
+        if self._shown is None:
+            self._bar.unset()
+        else:
+            self._bar.set(self._shown)

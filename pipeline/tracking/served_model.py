@@ -1,0 +1,37 @@
+"""The model as it is served: raw rows in, predictions out.
+
+MLflow stores this file with the model and runs it where the model is served, which needs Keras and
+scikit-learn but not this project. Nothing of the class is pickled.
+"""
+
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+
+class ServedModel(PythonModel):
+    """The fitted preprocessing and the Keras model, one after the other."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the model in Keras's safe mode, and the transformer that its own run wrote."""
+        import joblib
+        import keras
+
+        self.model = keras.models.load_model(
+            context.artifacts["model"], compile=False, safe_mode=True
+        )
+        preprocess = context.artifacts.get("preprocess")
+        self.preprocess = joblib.load(preprocess) if preprocess else None
+
+    def predict(self, context: PythonModelContext, model_input, params=None) -> Any:  # type: ignore[no-untyped-def]
+        """Return predictions for raw rows, [n_rows, ...]."""
+        import numpy as np
+
+        x = model_input if self.preprocess is None else self.preprocess.transform(model_input)
+        x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)
+        x = x.astype(np.float32) if x.dtype.kind == "f" else x
+        return self.model.predict(x, verbose=0)
+
+
+mlflow.models.set_model(ServedModel())

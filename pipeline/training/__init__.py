@@ -1,0 +1,32 @@
+"""Keras and TensorFlow: one epoch of one fold, and everything made of it.
+
+`engine.py` is the interface, `resident.py` and `compiled_epoch.py` the engine, `lockstep.py` a
+trial's training, `models.py` the user's model, `measure.py` the choice of engine mode.
+"""
+
+from pipeline.training.devices import set_up  # first: it quiets TensorFlow's import
+
+from pipeline.training.checks import check_model  # isort: skip
+from pipeline.training.engine import Engine
+from pipeline.training.fitted import FittedModel, fit_on_all_rows
+from pipeline.training.lockstep import LockstepTraining, Snapshot
+from pipeline.training.measure import expected_work, measured_engine, typical_params
+from pipeline.training.recover import Kept, states_at, write_fold_models
+from pipeline.training.resident import ResidentEngine
+
+__all__ = [
+    "Engine",
+    "FittedModel",
+    "Kept",
+    "LockstepTraining",
+    "ResidentEngine",
+    "Snapshot",
+    "check_model",
+    "expected_work",
+    "fit_on_all_rows",
+    "measured_engine",
+    "set_up",
+    "states_at",
+    "typical_params",
+    "write_fold_models",
+]

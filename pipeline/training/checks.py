@@ -1,0 +1,85 @@
+"""Model, labels and metric, checked against each other before anything is trained."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from pipeline.data import Dataset
+from pipeline.errors import BadInput, unknown_name
+from pipeline.folds import Fold, preprocessed
+from pipeline.spec import StudySpec
+from pipeline.training.measure import typical_params
+from pipeline.training.models import build, dims, fold_seed, logged_names
+
+
+def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
+    """Build the model for parameters from the middle of the space and return it.
+
+    Raises BadInput when it cannot be built, does not fit the data or the labels, or does not log
+    the monitored metric.
+    """
+    x, _ = preprocessed(data, fold, spec.preprocess)
+    model = build(spec, typical_params(spec), fold_seed(spec.seed, fold.index), (x[:2], data.y[:2]))
+    check_labels(model, data.y)
+    check_objective(model, spec.objective.metric)
+    return model
+
+
+def check_objective(model: keras.Model, metric: str) -> None:
+    """Raise BadInput, naming the nearest, when the model does not log the monitored metric."""
+    names = [f"val_{name}" for name in logged_names(model)]
+    if metric not in names:
+        raise unknown_name("objective.metric", metric, names)
+
+
+def check_labels(model: keras.Model, y: np.ndarray) -> None:
+    """Raise BadInput when labels and the model's output cannot be compared by its loss.
+
+    Keras would broadcast a [n] target against [n, 3] outputs, or read class 10 of 10 past the end,
+    and train on nonsense.
+    """
+    outputs = getattr(model, "outputs", None)
+    if not outputs or len(outputs) != 1 or not isinstance(model.loss, str | keras.losses.Loss):
+        return
+    loss = _snake(model.loss if isinstance(model.loss, str) else type(model.loss).__name__)
+    output = tuple(outputs[0].shape[1:])
+    described = f"loss {loss} with model output [n{dims((None, *output), ', ')}]"
+    got = f"got y of shape [n{dims(y.shape, ', ')}], dtype {y.dtype}"
+    if y.dtype.kind not in "fiub":
+        raise BadInput(f"{described} needs y as numbers, {got}: {y[:3].tolist()} …")
+    if loss == "sparse_categorical_crossentropy":
+        _check_sparse(y, output, described, got)
+        return
+    if not _same_up_to_ones(output, y.shape[1:]):
+        raise BadInput(f"{described} needs y of the output's shape, {got}{_advice(loss, y)}")
+    if "crossentropy" in loss and (y.min() < 0 or y.max() > 1):
+        raise BadInput(f"{described} needs y in 0..1, {got}, from {y.min()} to {y.max()}")
+
+
+def _check_sparse(y: np.ndarray, output: tuple, described: str, got: str) -> None:
+    n_classes = output[-1]
+    whole = y.dtype.kind in "iub" or bool((y == np.rint(y)).all())
+    if not whole:
+        raise BadInput(f"{described} needs y as whole class numbers, {got}")
+    if not _same_up_to_ones(output[:-1], y.shape[1:]):
+        raise BadInput(f"{described} needs one class number per row, {got}; is y one-hot?")
+    if y.min() < 0 or y.max() >= n_classes:
+        raise BadInput(
+            f"{described} needs classes 0..{n_classes - 1}, {got}, from {y.min()} to {y.max()}"
+        )
+
+
+def _same_up_to_ones(a: tuple, b: tuple) -> bool:
+    """Whether two shapes hold the same numbers in the same order: [n] and [n, 1] do."""
+    return tuple(d for d in a if d != 1) == tuple(d for d in b if d != 1)
+
+
+def _advice(loss: str, y: np.ndarray) -> str:
+    if loss == "categorical_crossentropy" and y.ndim == 1:
+        return "; for class numbers use sparse_categorical_crossentropy"
+    return ""
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

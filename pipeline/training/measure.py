@@ -1,0 +1,177 @@
+"""Whether XLA pays: measured once per study, on its own model and data.
+
+XLA is worth two to three times on small dense networks, costs seconds per compiled program, and
+loses several times over on CPU convolutions and dropout masks. It also changes dropout's masks, so
+the choice belongs to the study: it is recorded when the study is created and obeyed ever after.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from pipeline.data import Dataset
+from pipeline.folds import Fold
+from pipeline.spec import StudySpec
+from pipeline.training.lockstep import LockstepTraining
+from pipeline.training.resident import ResidentEngine
+
+N_TIMED_EPOCHS = 3
+"""Of each fold; the fastest counts, since noise only ever adds."""
+
+REQUIRED_GAIN = 0.8
+"""XLA must finish the search in this share of the time, or it is not used: a choice that is
+recorded for ever should not hang on noise."""
+
+WORTH_MEASURING_SECS = 20.0
+"""Below this cost of the whole search without XLA, compiling once to find out costs more."""
+
+TRAINED_SHARE = 0.5
+"""Of all epochs that trials propose: what pruning and early stopping usually leave."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What an engine mode costs: seconds per compiled program and per fold-epoch."""
+
+    mode: Literal["plain", "xla"]
+    compile_secs: float
+    fold_epoch_secs: float
+
+    def search_secs(self, work: SearchWork) -> float:
+        """Return the predicted time of the whole search."""
+        return work.n_programs * self.compile_secs + work.n_fold_epochs * self.fold_epoch_secs
+
+
+@dataclass(frozen=True)
+class SearchWork:
+    """How much a search is expected to train."""
+
+    n_fold_epochs: float
+    n_programs: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The engine to use, why, and what was timed."""
+
+    engine: ResidentEngine
+    timing: Timing
+    reason: str
+
+
+def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
+    """Return the search's expected fold-epochs and programs, before any trial is known."""
+    max_epochs = spec.space["max_epochs"]
+    epochs = (
+        float(np.mean([max_epochs.low, max_epochs.high]))
+        if isinstance(max_epochs, IntDistribution)
+        else float(np.mean(getattr(max_epochs, "choices", max_epochs)))
+    )
+    n_trials = spec.budget.n_trials
+    return SearchWork(
+        n_fold_epochs=n_trials * len(folds) * epochs * TRAINED_SHARE,
+        n_programs=min(n_trials, _n_architectures(spec)) * _n_last_batches(spec, folds),
+    )
+
+
+def typical_params(spec: StudySpec) -> dict[str, Any]:
+    """Return one proposal from the middle of the space, without a sampler."""
+    return {**spec.fixed, **{name: _middle(d) for name, d in spec.sampled.items()}}
+
+
+def measured_engine(
+    spec: StudySpec,
+    data: Dataset,
+    folds: Sequence[Fold],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> Measured:
+    """Return the engine for this study, timed on its own model, with the program it compiled.
+
+    Raises BadInput when the data or the model cannot be used.
+    """
+    work = expected_work(spec, folds)
+    params = typical_params(spec)
+    modes: tuple[Literal["plain", "xla"], ...] = (
+        ("plain", "xla") if spec.engine == "auto" else (spec.engine,)
+    )
+    first, plain = _timed(spec, data, folds, params, modes[0], say)
+    if len(modes) == 1:
+        return Measured(first, plain, f"engine={spec.engine!r} is set")
+    expected = plain.search_secs(work)
+    if expected < WORTH_MEASURING_SECS:
+        return Measured(
+            first, plain, f"the search needs about {expected:.0f} s without XLA: not worth a trial"
+        )
+    second, xla = _timed(spec, data, folds, params, "xla", say)
+    with_xla = xla.search_secs(work)
+    reason = (
+        f"about {with_xla:.0f} s with XLA ({1e3 * xla.fold_epoch_secs:.1f} ms a fold-epoch, "
+        f"{xla.compile_secs:.1f} s a program), {expected:.0f} s without "
+        f"({1e3 * plain.fold_epoch_secs:.1f} ms, {plain.compile_secs:.1f} s)"
+    )
+    if with_xla < REQUIRED_GAIN * expected:
+        return Measured(second, xla, reason)
+    return Measured(first, plain, reason)
+
+
+def _timed(
+    spec: StudySpec,
+    data: Dataset,
+    folds: Sequence[Fold],
+    params: Mapping[str, Any],
+    mode: Literal["plain", "xla"],
+    say: Callable[[str], None],
+) -> tuple[ResidentEngine, Timing]:
+    engine = ResidentEngine(spec, data, folds, jit=mode == "xla", say=say)
+    start = time.perf_counter()
+    training = LockstepTraining(
+        engine.program(params), params, folds[:1], schedule=spec.schedule, seed=spec.seed
+    )
+    training.advance()
+    compile_secs = time.perf_counter() - start
+    seconds = []
+    for _ in range(N_TIMED_EPOCHS):
+        start = time.perf_counter()
+        training.advance()
+        seconds.append(time.perf_counter() - start)
+    return engine, Timing(mode, max(compile_secs - min(seconds), 0.0), min(seconds))
+
+
+def _n_architectures(spec: StudySpec) -> int:
+    """Return how many program keys the space can give; a continuous parameter gives any number."""
+    n = 1
+    for name, distribution in spec.sampled.items():
+        if name in ("learning_rate", "max_epochs"):
+            continue
+        match distribution:
+            case CategoricalDistribution():
+                n *= len(distribution.choices)
+            case IntDistribution():
+                n *= (distribution.high - distribution.low) // distribution.step + 1
+            case _:
+                n *= spec.budget.n_trials
+    return n
+
+
+def _n_last_batches(spec: StudySpec, folds: Sequence[Fold]) -> int:
+    size = int(typical_params(spec)["batch_size"])
+    return len({(len(fold.train) % size, len(fold.validation) % size) for fold in folds})
+
+
+def _middle(distribution: Any) -> Any:
+    match distribution:
+        case FloatDistribution(low=low, high=high, log=True):
+            return float(np.sqrt(low * high))
+        case FloatDistribution(low=low, high=high):
+            return (low + high) / 2
+        case IntDistribution(low=low, high=high, step=step):
+            return low + (high - low) // 2 // step * step
+        case _:
+            return distribution.choices[len(distribution.choices) // 2]
