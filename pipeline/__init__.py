@@ -30,7 +30,7 @@ _HOMES = {
     "load_study": "pipeline.study_file",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0604
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

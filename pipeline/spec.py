@@ -194,7 +194,8 @@ def largest(dimension: BaseDistribution | Any) -> Any:
         case IntDistribution() | FloatDistribution():
             return dimension.high
         case CategoricalDistribution():
-            return max(dimension.choices)
+            choices: tuple[Any, ...] = dimension.choices
+            return max(choices)
         case _:
             return dimension
 
@@ -205,7 +206,8 @@ def smallest(dimension: BaseDistribution | Any) -> Any:
         case IntDistribution() | FloatDistribution():
             return dimension.low
         case CategoricalDistribution():
-            return min(dimension.choices)
+            choices: tuple[Any, ...] = dimension.choices
+            return min(choices)
         case _:
             return dimension
 
