@@ -230,17 +230,16 @@ def _is_docstring(node: Any) -> bool:
 def _imported_files(tree: ast.Module, file: Path, roots: tuple[Path, ...]) -> Iterator[Path]:
     """Yield where the modules that a file imports would lie, the packages they are in included."""
     for node in ast.walk(tree):
-        folders = dict.fromkeys((file.parent, *roots))
         if isinstance(node, ast.Import):
+            folders = {file.parent, *roots}
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             start = [node.module] if node.module else []
             names = [".".join([*start, alias.name]) for alias in node.names]
-            if node.level:
-                folders = dict.fromkeys([file.parents[node.level - 1]])
+            folders = {file.parents[node.level - 1]} if node.level else {file.parent, *roots}
         else:
             continue
-        for folder in folders:
+        for folder in sorted(folders):
             for name in names:
                 path = folder
                 for part in name.split("."):

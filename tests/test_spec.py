@@ -35,7 +35,13 @@ def build_other(params: dict[str, Any]) -> Any:
 
 def spec(**fields: Any) -> StudySpec:
     return StudySpec(
-        **{"load_data": load_data, "build_model": build_model, "space": SPACE, **fields}
+        **{
+            "name": "named",
+            "load_data": load_data,
+            "build_model": build_model,
+            "space": SPACE,
+            **fields,
+        }
     )
 
 
@@ -73,7 +79,7 @@ def test_a_spec_does_not_follow_later_changes_of_the_dict():
 
 
 def test_a_spec_is_named_after_its_builders_file():
-    assert spec().name == "test_spec"
+    assert spec(name="").name == "test_spec"
     assert spec(name="other").name == "other"
 
 
