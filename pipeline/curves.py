@@ -28,7 +28,8 @@ class FoldCurves:
     folds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, dtype=np.float64)
+        # A copy: curves are often a view of a buffer that training goes on filling.
+        values = np.array(self.values, dtype=np.float64)
         if values.ndim != 2 or 0 in values.shape:
             raise ValueError(
                 f"fold curves must be [n_folds, n_epochs] with at least one of each, "
@@ -36,7 +37,7 @@ class FoldCurves:
             )
         if not np.isfinite(values).all():
             raise ValueError("fold curves must be finite; a diverged trial has no curves to choose")
-        folds = self.folds or tuple(range(len(values)))
+        folds = tuple(self.folds) or tuple(range(len(values)))
         if len(folds) != len(values) or len(set(folds)) != len(folds):
             raise ValueError(f"fold curves of {len(values)} rows cannot belong to folds {folds}")
         values.flags.writeable = False

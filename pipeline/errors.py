@@ -70,9 +70,14 @@ class Interrupted(PipelineError):  # noqa: N818
     exit_code = ExitCode.INTERRUPTED
 
 
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest allowed name, or nothing when none is near."""
+    near = difflib.get_close_matches(name, sorted(allowed), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> BadInput:
     """Return the error for a mistyped name: the nearest valid one first, then all of them."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return BadInput(f"unknown {kind} {name!r}{hint} Allowed: {', '.join(names)}")
+    hint = did_you_mean(name, names) or "."
+    return BadInput(f"unknown {kind} {name!r}{hint} Allowed: {', '.join(names) or 'none'}")

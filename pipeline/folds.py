@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data import Dataset, is_classes, refuse_not_finite, take_rows
+from pipeline.data import Dataset, refuse_not_finite, refuse_not_numbers, take_rows
 from pipeline.errors import BadInput
 
 ClassWeight = Mapping[int, float] | str
@@ -22,13 +22,26 @@ ClassWeight = Mapping[int, float] | str
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One train/validation split of the development rows. `validation` is empty for the refit."""
+    """One train/validation split of the development rows: row numbers, which cannot be changed.
+
+    `validation` is empty for the refit.
+    """
 
     index: int
     train: np.ndarray
     validation: np.ndarray
 
     def __post_init__(self) -> None:
+        for name in ("train", "validation"):
+            rows = np.array(getattr(self, name))
+            if rows.size and (rows.ndim != 1 or rows.dtype.kind not in "iu"):
+                raise BadInput(
+                    f"fold {self.index} must have row numbers for {name}, "
+                    f"got {rows.dtype} of shape {rows.shape}"
+                )
+            rows = rows.astype(np.int64)
+            rows.flags.writeable = False
+            object.__setattr__(self, name, rows)
         if len(self.train) == 0:
             raise BadInput(f"fold {self.index} has no training rows")
         if np.intersect1d(self.train, self.validation).size:
@@ -76,7 +89,8 @@ def set_test_rows_aside(
 ) -> tuple[Dataset, Dataset | None]:
     """Return (development rows, test rows); the latter None when `test_size` is 0.
 
-    Stratified where y is classes, by whole groups where there are groups.
+    Stratified where y is classes. By whole groups where there are groups: `test_size` is then a
+    share or a count of groups.
     """
     if not test_size:
         return data, None
@@ -100,9 +114,9 @@ def set_test_rows_aside(
 def split(data: Dataset, splitter: Any, seed: int) -> Folds:
     """Draw the study's folds once.
 
-    splitter: anything with scikit-learn's `split(X, y, groups)`, or None: five shuffled folds,
-        stratified where y is classes. A splitter that shuffles without a `random_state` is given
-        `seed`, so that the same study always has the same folds.
+    splitter: anything with scikit-learn's `split(X, y, groups)`, or None: `default_splitter`. A
+        splitter that shuffles without a `random_state` is given `seed`, so that the same study
+        always has the same folds.
     Raises BadInput when the rows or the classes are too few, or the splitter refuses.
     """
     if data.validation_rows is not None:
@@ -115,19 +129,20 @@ def split(data: Dataset, splitter: Any, seed: int) -> Folds:
         return Folds((Fold(0, train, data.validation_rows),), data.n_rows)
     splitter = _seeded(default_splitter(data) if splitter is None else splitter, seed)
     _refuse_too_many_folds(splitter, data)
-    drawn = _draw(splitter, data, repr(splitter))
-    folds = tuple(
-        Fold(index, np.asarray(train), np.asarray(validation))
-        for index, (train, validation) in enumerate(drawn)
-    )
+    drawn = _draw(splitter, data, f"splitter {splitter!r}")
+    folds = tuple(Fold(index, train, validation) for index, (train, validation) in enumerate(drawn))
     return Folds(folds, data.n_rows)
 
 
 def default_splitter(data: Dataset) -> Any:
-    """Return five shuffled folds, stratified where y is classes."""
-    from sklearn.model_selection import KFold, StratifiedKFold
+    """Return five shuffled folds, stratified where y is classes, of whole groups if any."""
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-    return (StratifiedKFold if data.is_classification else KFold)(n_splits=5, shuffle=True)
+    if data.groups is None:
+        kind = StratifiedKFold if data.is_classification else KFold
+    else:
+        kind = StratifiedGroupKFold if data.is_classification else GroupKFold
+    return kind(n_splits=5, shuffle=True)
 
 
 def preprocessed(data: Dataset, fold: Fold, preprocess: Any) -> tuple[np.ndarray, Any]:
@@ -139,26 +154,42 @@ def preprocessed(data: Dataset, fold: Fold, preprocess: Any) -> tuple[np.ndarray
         return model_input(data.x), None
     from sklearn.base import clone
 
-    fitted = clone(preprocess)
     try:
+        fitted = clone(preprocess)
         fitted.fit(take_rows(data.x, fold.train), data.y[fold.train])
-        x = fitted.transform(data.x)
-    except ValueError as error:
+        x = model_input(fitted.transform(data.x), "X after preprocess")
+    except BadInput:
+        raise
+    except (TypeError, ValueError) as error:
         raise BadInput(f"preprocess {preprocess!r} cannot transform X: {error}") from error
-    return model_input(x, "X after preprocess"), fitted
+    if len(x) != data.n_rows:
+        raise BadInput(
+            f"preprocess must keep every row, got {len(x)} rows of {data.n_rows} from "
+            f"{preprocess!r}"
+        )
+    return x, fitted
 
 
 def model_input(x: Any, name: str = "X") -> np.ndarray:
     """Return X as finite numbers that a model takes: floats as float32, integers as they are."""
     if hasattr(x, "toarray"):
         x = x.toarray()
+    advice = "encode it with `preprocess`"
+    dtypes = getattr(x, "dtypes", None)
+    if getattr(x, "ndim", 0) == 2 and dtypes is not None:  # a pandas frame
+        others = [f"{c} ({d})" for c, d in dtypes.items() if getattr(d, "kind", "O") not in "fiub"]
+        if others:
+            advice += f", column(s) {', '.join(others)}"
+        elif all(isinstance(dtype, np.dtype) for dtype in dtypes):
+            # By itself pandas makes objects of numbers and booleans.
+            x = x.to_numpy(dtype=np.result_type(*dtypes))
     array = np.asarray(x)
-    if array.dtype.kind not in "fiub":
-        raise BadInput(
-            f"{name} must be numbers, got dtype {array.dtype}; encode it with `preprocess`"
-        )
+    refuse_not_numbers(name, array, advice)
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused
+            array = array.astype(np.float32)
     refuse_not_finite(name, array)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+    return array
 
 
 def training_weights(
@@ -172,15 +203,22 @@ def training_weights(
     weights = data.sample_weight
     if class_weight is None:
         return None if weights is None else weights.astype(np.float32)
-    if not is_classes(data.y):
+    if data.y.ndim != 1 or data.y.dtype.kind not in "iub":
         raise BadInput(
-            f"class_weight needs y to be one column of class numbers, got {data.y.dtype}"
+            "class_weight needs y to be one column of whole class numbers [n_rows], "
+            f"got {data.y.dtype} of shape {data.y.shape}"
         )
     classes, counts = np.unique(data.y[fold.train], return_counts=True)
     if isinstance(class_weight, str):
         by_class = dict(zip(classes, len(fold.train) / (len(classes) * counts), strict=True))
     else:
         by_class = dict(class_weight)
+        unknown = sorted(set(by_class) - set(data.y.tolist()), key=repr)
+        if unknown:
+            raise BadInput(
+                f"class_weight must name classes of y, got {unknown}; "
+                f"y has {np.unique(data.y).tolist()}"
+            )
     of_row = np.array([by_class.get(label, 1.0) for label in data.y], dtype=np.float32)
     return of_row if weights is None else of_row * weights.astype(np.float32)
 
@@ -191,8 +229,9 @@ def _seeded(splitter: Any, seed: int) -> Any:
             f"splitter must have scikit-learn's split(X, y, groups), got {splitter!r}; "
             "for example sklearn.model_selection.KFold(5, shuffle=True)"
         )
+    # A copy, so that a generator given as random_state is at the same point in every search.
+    splitter = copy.deepcopy(splitter)
     if getattr(splitter, "random_state", 0) is None and getattr(splitter, "shuffle", True):
-        splitter = copy.copy(splitter)
         splitter.random_state = seed
     return splitter
 
@@ -202,14 +241,19 @@ def _refuse_too_many_folds(splitter: Any, data: Dataset) -> None:
     if n_splits is None or "KFold" not in type(splitter).__name__:
         return
     if n_splits > data.n_rows:
-        raise BadInput(f"folds must be ≤ rows, got {n_splits} folds of {data.n_rows} rows")
-    if "Stratified" in type(splitter).__name__:
+        raise BadInput(
+            f"splitter must have at most one fold a row, got {n_splits} folds of {data.n_rows} rows"
+        )
+    # scikit-learn itself says that values and columns of outputs cannot be stratified.
+    if "Stratified" in type(splitter).__name__ and data.y.ndim == 1 and data.y.dtype.kind != "f":
         classes, counts = np.unique(data.y, return_counts=True)
-        if counts.min() < n_splits:
+        smallest = int(counts.min())
+        if smallest < n_splits:
+            fewer = f"at most {smallest} folds, or " if smallest > 1 else ""
             raise BadInput(
-                f"stratified folds must be ≤ the members of the smallest class, got {n_splits} "
-                f"folds and {counts.min()} member(s) of class {classes[counts.argmin()]!r}; "
-                f"use at most {max(counts.min(), 1)} folds, or KFold"
+                "splitter: stratified folds must be ≤ the members of the smallest class, got "
+                f"{n_splits} folds and {smallest} member(s) of class "
+                f"{classes[counts.argmin()].item()!r}; use {fewer}KFold"
             )
 
 

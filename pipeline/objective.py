@@ -23,6 +23,10 @@ class Objective:
     direction: Direction | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.metric, str):
+            raise BadInput(
+                f"objective.metric must be a name such as 'val_loss', got {self.metric!r}"
+            )
         if not self.metric.startswith("val_"):
             raise BadInput(
                 f"objective.metric must be a validation metric, named with Keras's prefix 'val_', "
@@ -45,7 +49,7 @@ class Objective:
         return values if self.direction == "minimize" else -values
 
     def better(self, a: float, b: float, margin: float = 0.0) -> bool:
-        """Say whether `a` is better than `b` by more than `margin`. NaN is better than nothing."""
+        """Say whether `a` is better than `b` by more than `margin`. NaN never is."""
         return a < b - margin if self.direction == "minimize" else a > b + margin
 
     @property

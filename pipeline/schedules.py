@@ -38,7 +38,7 @@ class Constant:
 
     def learning_rates(self, initial: float, epochs: np.ndarray, horizon: int) -> np.ndarray:
         """Return `initial` for every update."""
-        return np.full(len(epochs), initial)
+        return np.full(len(epochs), initial, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Cosine:
     horizon_free: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.final_share <= 1.0:
-            raise BadInput(f"Cosine.final_share must be in 0..1, got {self.final_share}")
+        if not isinstance(self.final_share, int | float) or not 0.0 <= self.final_share <= 1.0:
+            raise BadInput(f"Cosine.final_share must be a number in 0..1, got {self.final_share!r}")
 
     def learning_rates(self, initial: float, epochs: np.ndarray, horizon: int) -> np.ndarray:
         """Return the annealed learning rates [n_updates]."""

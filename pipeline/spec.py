@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -23,7 +26,7 @@ from pipeline.errors import BadInput
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
 from pipeline.schedules import Constant, Schedule
-from pipeline.study_file import source_of
+from pipeline.study_file import source_of, without_addresses
 
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla"]
@@ -45,8 +48,9 @@ class Budget:
     def __post_init__(self) -> None:
         _require_count("budget.n_trials", self.n_trials)
         _require_count("budget.max_failures_in_a_row", self.max_failures_in_a_row)
-        if self.timeout_secs is not None and not self.timeout_secs > 0:
-            raise BadInput(f"budget.timeout_secs must be > 0, got {self.timeout_secs}")
+        if self.timeout_secs is not None:
+            is_positive = _is_number(self.timeout_secs) and self.timeout_secs > 0
+            _require(is_positive, "budget.timeout_secs", "a number > 0, or None", self.timeout_secs)
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         _require_count("early_stopping.patience", self.patience)
-        if self.min_delta < 0:
-            raise BadInput(f"early_stopping.min_delta must be ≥ 0, got {self.min_delta}")
+        is_margin = _is_number(self.min_delta) and self.min_delta >= 0
+        _require(is_margin, "early_stopping.min_delta", "a number ≥ 0", self.min_delta)
 
     def should_stop(self, curves: FoldCurves) -> bool:
         """Say whether the mean has not improved for `patience` epochs."""
@@ -80,6 +84,9 @@ class Refit:
 
     enabled: bool = True
 
+    def __post_init__(self) -> None:
+        _require(isinstance(self.enabled, bool), "refit.enabled", "True or False", self.enabled)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudySpec:
@@ -91,8 +98,8 @@ class StudySpec:
         in it, `batch_size` may be
     name: of the study; the study file's name by default
     objective: the monitored metric, on validation rows, and its direction
-    splitter: any scikit-learn splitter; None is five shuffled folds, stratified for classes. A
-        fixed validation set comes from load_data instead
+    splitter: any scikit-learn splitter; None is five shuffled folds, stratified for classes and of
+        whole groups if the data has them. A fixed validation set comes from load_data instead
     preprocess: a scikit-learn transformer, fitted on each fold's training rows only
     class_weight: {class: weight} or "balanced"; weights the training loss
     batch_size: rows per update, unless the space samples it
@@ -101,7 +108,8 @@ class StudySpec:
     sampler: seed -> Optuna sampler; None is TPE
     pruner: an Optuna pruner; None is the median with a warm-up of a ninth of the horizon
     rule: which epoch to choose from the best trial's curves
-    test_size: rows set aside from the search and scored once: a share (float) or a count (int)
+    test_size: rows set aside from the search and scored once: a share (float) or a count (int);
+        of groups, where the data has them
     engine: "auto" measures once per study whether XLA pays; "plain" and "xla" decide
     threads: of TensorFlow's operations; None is one per core
     """
@@ -128,25 +136,27 @@ class StudySpec:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("load_data", "build_model"):
-            if not callable(getattr(self, name)):
-                raise BadInput(f"{name} must be a function, got {getattr(self, name)!r}")
+        _require_function("load_data", self.load_data, "() -> data")
+        _require_function("build_model", self.build_model, "params -> compiled Keras model", {})
         _check_space(self.space)
+        space = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.space.items()}
+        object.__setattr__(self, "space", space)
         _check_types(self)
         _require_count("batch_size", self.batch_size)
         if self.threads is not None:
             _require_count("threads", self.threads)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise BadInput(f"seed must be an integer ≥ 0, got {self.seed!r}")
-        if self.engine not in ("auto", "plain", "xla"):
-            raise BadInput(f"engine must be 'auto', 'plain' or 'xla', got {self.engine!r}")
-        if isinstance(self.class_weight, str) and self.class_weight != "balanced":
-            raise BadInput(f"class_weight must be a dict or 'balanced', got {self.class_weight!r}")
+        is_seed = _is_whole(self.seed) and 0 <= self.seed < 2**32
+        _require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
+        engines = ("auto", "plain", "xla")
+        _require(self.engine in engines, "engine", "'auto', 'plain' or 'xla'", self.engine)
+        _check_class_weight(self.class_weight)
         _check_test_size(self.test_size)
-        if not self.name:
+        if self.name == "":
             object.__setattr__(self, "name", source_of(self.build_model).name)
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            raise BadInput(f"name must be letters, digits, '_', '-' or '.', got {self.name!r}")
+        is_name = isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)
+        _require(
+            is_name, "name", "letters, digits, '_', '-' and '.', beginning with a letter", self.name
+        )
 
     @property
     def sampled(self) -> dict[str, BaseDistribution]:
@@ -190,40 +200,35 @@ class StudySpec:
     def described(self) -> dict[str, str]:
         """Return every field as text, for the record of a run."""
         fields = {k: v for k, v in vars(self).items() if k not in ("space", "load_data")}
-        fields["build_model"] = self.build_model.__qualname__
-        return {
-            **{k: _canonical(v) for k, v in fields.items()},
-            **{f"space.{k}": _canonical(v) for k, v in self.space.items()},
-        }
+        fields["build_model"] = getattr(self.build_model, "__qualname__", self.build_model)
+        fields |= {f"space.{k}": v for k, v in self.space.items()}
+        return {k: v if isinstance(v, str) else _shown(v) for k, v in fields.items()}
 
 
 def largest(dimension: BaseDistribution | Any) -> Any:
     """Return the largest value of a dimension of the space."""
-    match dimension:
-        case IntDistribution() | FloatDistribution():
-            return dimension.high
-        case CategoricalDistribution():
-            return max(dimension.choices)
-        case _:
-            return dimension
+    return max(_values(dimension))
 
 
 def smallest(dimension: BaseDistribution | Any) -> Any:
     """Return the smallest value of a dimension of the space."""
+    return min(_values(dimension))
+
+
+def _values(dimension: BaseDistribution | Any) -> tuple[Any, ...]:
+    """Return a dimension's choices, or its two ends, or its one fixed value."""
     match dimension:
         case IntDistribution() | FloatDistribution():
-            return dimension.low
+            return (dimension.low, dimension.high)
         case CategoricalDistribution():
-            return min(dimension.choices)
+            return dimension.choices
         case _:
-            return dimension
+            return (dimension,)
 
 
 def _check_space(space: Any) -> None:
-    if not isinstance(space, Mapping):
-        raise BadInput(
-            f"space must be a dict of name -> Optuna distribution or fixed value, got {space!r}"
-        )
+    is_dict = isinstance(space, Mapping) and all(isinstance(name, str) for name in space)
+    _require(is_dict, "space", "a dict of name -> Optuna distribution or fixed value", space)
     for name in ("learning_rate", "max_epochs"):
         if name not in space:
             raise BadInput(
@@ -232,11 +237,11 @@ def _check_space(space: Any) -> None:
                 "'max_epochs': IntDistribution(10, 100)}"
             )
     for name, dimension in space.items():
-        if isinstance(dimension, BaseDistribution | bool | int | float | str | None):
+        if isinstance(dimension, BaseDistribution | bool | int | float | str | np.generic | None):
             continue
         raise BadInput(
             f"space[{name!r}] must be an Optuna distribution (optuna.distributions) or a fixed "
-            f"number or text, got {dimension!r}"
+            f"number or text, got {dimension!r}; for example CategoricalDistribution([32, 64])"
         )
     _check_positive(space, "learning_rate", whole=False)
     for name in ("max_epochs", "batch_size"):
@@ -246,57 +251,109 @@ def _check_space(space: Any) -> None:
 
 def _check_positive(space: Mapping[str, Any], name: str, *, whole: bool) -> None:
     dimension = space[name]
-    kind = "whole numbers ≥ 1" if whole else "numbers > 0"
-    values = getattr(dimension, "choices", (smallest(dimension), largest(dimension)))
-    for value in values:
-        is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        if not is_number or value <= 0:
-            raise BadInput(f"space[{name!r}] must be {kind}, got {dimension!r}")
+    kind = "whole numbers ≥ 1" if whole else "finite numbers > 0"
+    for value in _values(dimension):
+        value = value.item() if isinstance(value, np.generic) else value
+        is_positive = (_is_whole(value) if whole else _is_number(value)) and value > 0
+        _require(is_positive, f"space[{name!r}]", kind, dimension)
+
+
+_TYPES: tuple[tuple[str, Any, str], ...] = (
+    ("objective", Objective, "an Objective such as Objective('val_accuracy', 'maximize')"),
+    ("budget", Budget, "a Budget such as Budget(n_trials=30)"),
+    ("refit", Refit, "a Refit such as Refit(enabled=False)"),
+    ("early_stopping", EarlyStopping | None, "None or an EarlyStopping(patience=…)"),
+)
+
+# What each plug point needs: field, attributes, what it must be, an example.
+_PLUGS = (
+    ("splitter", "split", "have scikit-learn's split(X, y, groups)", "KFold(5, shuffle=True)"),
+    ("preprocess", "fit transform", "be a scikit-learn transformer", "StandardScaler()"),
+    (
+        "schedule",
+        "learning_rates horizon_free",
+        "have learning_rates(initial, epochs, horizon) and horizon_free",
+        repr(Constant()),
+    ),
+    ("pruner", "prune", "be an Optuna pruner", "optuna.pruners.MedianPruner()"),
+    ("rule", "choose name", "have choose(curves, horizon) and a name", repr(BestOfMean())),
+)
 
 
 def _check_types(spec: StudySpec) -> None:
-    for name, kind in (
-        ("objective", Objective),
-        ("budget", Budget),
-        ("refit", Refit),
-        ("early_stopping", EarlyStopping | None),
-    ):
-        if not isinstance(getattr(spec, name), kind):
-            expected = getattr(kind, "__name__", str(kind))
-            raise BadInput(f"{name} must be {expected}, got {getattr(spec, name)!r}")
-    schedule = spec.schedule
-    if schedule is not None and not hasattr(schedule, "learning_rates"):
-        raise BadInput(
-            f"schedule must have learning_rates(initial, epochs, horizon), got {schedule!r}; "
-            f"for example {Constant()!r}"
-        )
-    if not hasattr(spec.rule, "choose"):
-        raise BadInput(f"rule must have choose(curves, horizon), got {spec.rule!r}")
-    if spec.sampler is not None and not callable(spec.sampler):
-        raise BadInput(
-            f"sampler must be a function seed -> Optuna sampler, got {spec.sampler!r}; for example "
-            "lambda seed: optuna.samplers.RandomSampler(seed)"
-        )
-    if spec.pruner is not None and not hasattr(spec.pruner, "prune"):
-        raise BadInput(f"pruner must be an Optuna pruner (optuna.pruners), got {spec.pruner!r}")
-    if spec.preprocess is not None and not hasattr(spec.preprocess, "transform"):
-        raise BadInput(f"preprocess must be a scikit-learn transformer, got {spec.preprocess!r}")
+    for name, kind, must_be in _TYPES:
+        _require(isinstance(getattr(spec, name), kind), name, must_be, getattr(spec, name))
+    for name, attributes, must, example in _PLUGS:
+        value = getattr(spec, name)
+        if value is None and name != "rule":
+            continue
+        # A class has the same attributes as what it makes.
+        if isinstance(value, type) or not all(hasattr(value, each) for each in attributes.split()):
+            raise BadInput(f"{name} must {must}, got {value!r}; for example {example}")
+    if spec.sampler is not None:
+        example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
+        _require_function("sampler", spec.sampler, example, 0)
+
+
+def _check_class_weight(class_weight: Any) -> None:
+    is_dict = isinstance(class_weight, Mapping) and all(
+        _is_number(weight) and weight >= 0 for weight in class_weight.values()
+    )
+    is_word = isinstance(class_weight, str) and class_weight == "balanced"
+    allowed = "'balanced', a dict of class -> weight ≥ 0, or None"
+    _require(is_dict or is_word or class_weight is None, "class_weight", allowed, class_weight)
 
 
 def _check_test_size(test_size: Any) -> None:
-    is_count = isinstance(test_size, int) and not isinstance(test_size, bool) and test_size >= 0
     is_share = isinstance(test_size, float) and 0 <= test_size < 1
-    if not (is_count or is_share):
-        raise BadInput(f"test_size must be a share in 0..1 or a count ≥ 0, got {test_size!r}")
+    is_count = _is_whole(test_size) and test_size >= 0
+    _require(is_share or is_count, "test_size", "a share in 0..1 or a count ≥ 0", test_size)
+
+
+def _require(holds: Any, name: str, allowed: str, value: Any) -> None:
+    if not holds:
+        raise BadInput(f"{name} must be {allowed}, got {value!r}")
 
 
 def _require_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadInput(f"{name} must be a whole number ≥ 1, got {value!r}")
+    _require(_is_whole(value) and value >= 1, name, "a whole number ≥ 1", value)
+
+
+def _require_function(name: str, value: Any, kind: str, *arguments: Any) -> None:
+    """Refuse what cannot be called with these arguments, before anything is loaded or trained."""
+    _require(callable(value), name, f"a function {kind}", value)
+    try:
+        inspect.signature(value).bind(*arguments)
+    except TypeError as error:
+        raise BadInput(f"{name} must be a function {kind}, got {value!r}: {error}") from error
+    except ValueError:  # written in C, without a signature
+        return
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    is_dimension = isinstance(value, BaseDistribution)
+    return distribution_to_json(value) if is_dimension else without_addresses(repr(value))
 
 
 def _canonical(value: Any) -> str:
-    """Return a text that is equal for equal values in every process."""
-    if isinstance(value, BaseDistribution):
-        return distribution_to_json(value)
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    """Return a text that is equal for equal values in every process, and different for others."""
+    match value:
+        case Mapping():
+            items = sorted(f"{_canonical(k)}: {_canonical(v)}" for k, v in value.items())
+            return f"{{{', '.join(items)}}}"
+        case list() | tuple():
+            return f"[{', '.join(_canonical(each) for each in value)}]"
+        case np.ndarray() | np.generic():
+            return _canonical(value.tolist())
+        case _ if hasattr(value, "get_params"):
+            # The repr of a scikit-learn estimator leaves out the middle of a long one.
+            return f"{type(value).__qualname__}({_canonical(value.get_params(deep=False))})"
+    return _shown(value)

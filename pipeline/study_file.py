@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import BadInput, PipelineError, unknown_name
+from pipeline.errors import BadInput, PipelineError, did_you_mean, unknown_name
 
 if TYPE_CHECKING:
     from pipeline.spec import StudySpec
 
 PACKAGE = Path(__file__).resolve().parent
+
+# Arguments of StudySpec(...) that may hold code of their own: a lambda, or a partial.
+CODE_FIELDS = ("build_model", "load_data", "preprocess", "schedule")
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,8 @@ class Source:
 
     name: the study's default name
     home: the project that holds it: its stores lie under `home / "mlruns"`
-    hash: SHA-256 of the code that defines the search; comments, layout and the
-        `study = …` statement itself do not count
+    hash: SHA-256 of the code that defines the search. Comments, docstrings and layout do not
+        count, and of `study = StudySpec(…)` only the arguments in CODE_FIELDS do
     """
 
     name: str
@@ -50,8 +56,9 @@ def load_study(study: str | Path) -> StudySpec:
         raise BadInput(f"a study is a Python file, got {path}")
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_name] = module
-    # A study may import modules that lie beside it, as any script may.
-    sys.path.insert(0, str(path.parent))
+    # A study may import modules that lie beside it, as any script may; also later, in a function.
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
     try:
         module_spec.loader.exec_module(module)
     except PipelineError as error:
@@ -59,36 +66,41 @@ def load_study(study: str | Path) -> StudySpec:
     except Exception as error:
         line = _line_in(path, error)
         raise BadInput(f"{path.name}{line} raised {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(path.parent))
     spec = getattr(module, "study", None)
     if not isinstance(spec, StudySpec):
         got = "nothing of that name" if spec is None else repr(spec)
         raise BadInput(f"{path.name} must end in `study = StudySpec(...)`, got {got}")
+    # Two studies may import the same builder: the default name is that of the study's own file.
+    if spec.name == source_of(spec.build_model).name != path.stem:
+        spec = replace(spec, name=path.stem)
     return spec
 
 
 def source_of(*functions: Callable[..., Any]) -> Source:
-    """Return the source of the modules that hold these functions."""
+    """Return the source of the modules that hold these functions, and of what these import.
+
+    Raises BadInput when a local module that they import is not valid Python.
+    """
     files = dict.fromkeys(filter(None, (_file_of(function) for function in functions)))
+    texts = [_which(function) for function in functions]
     if not files:
-        digest = hashlib.sha256()
-        for function in functions:
-            digest.update(_source_without_file(function).encode())
-        return Source("study", Path.cwd(), digest.hexdigest())
+        texts += [_source_without_file(function) for function in functions]
+        return Source("study", Path.cwd(), _sha256(texts))
     first = next(iter(files))
+    home = _home_of(first)
     modules: dict[Path, str] = {}
     for file in files:
-        _collect(file, modules)
-    text = "\n".join(f"{name}\n{code}" for name, code in sorted(_named(modules, first.parent)))
-    return Source(first.stem, _home_of(first), hashlib.sha256(text.encode()).hexdigest())
+        _collect(file, modules, (first.parent, home))
+    texts += [f"{name}\n{code}" for name, code in sorted(_named(modules, (first.parent, home)))]
+    return Source(first.stem, home, _sha256(texts))
 
 
 def _find(study: str | Path) -> Path:
     path = Path(study)
     if path.suffix == ".py" or path.parent != Path():
         if not path.is_file():
-            raise BadInput(f"study file {str(path)!r} does not exist (from {Path.cwd()})")
+            near = did_you_mean(path.name, {file.name for file in path.parent.glob("*.py")})
+            raise BadInput(f"study file {str(path)!r} does not exist (from {Path.cwd()}){near}")
         return path.resolve()
     folders = [Path.cwd() / "studies", PACKAGE.parent / "studies"]
     for folder in folders:
@@ -109,18 +121,52 @@ def _line_in(path: Path, error: Exception) -> str:
 
 
 def _file_of(function: Callable[..., Any]) -> Path | None:
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    code = getattr(_plain(function), "__code__", None)
     path = Path(code.co_filename) if code else None
     return path.resolve() if path and path.is_file() else None
 
 
+def _plain(function: Callable[..., Any]) -> Any:
+    """Return the function beneath decorators and partials; of a callable object its `__call__`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    if hasattr(function, "__code__"):
+        return function
+    return getattr(function, "__init__" if isinstance(function, type) else "__call__", function)
+
+
+def _which(function: Callable[..., Any]) -> str:
+    """Return which function of its file this is, with the arguments that a partial brings along."""
+    name = getattr(_plain(function), "__qualname__", type(function).__qualname__)
+    if not isinstance(function, functools.partial):
+        return name
+    bound = (function.args, sorted(function.keywords.items()))
+    return name + without_addresses(repr(bound))
+
+
+def without_addresses(text: str) -> str:
+    """Return a repr without memory addresses, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def _sha256(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
 def _source_without_file(function: Callable[..., Any]) -> str:
-    """Return a function's text where there is no file: a notebook's cell, or an interpreter."""
+    """Return a function's code where there is no file: a notebook's cell, or an interpreter."""
+    plain = _plain(function)
     try:
-        return inspect.getsource(function)
+        text = textwrap.dedent(inspect.getsource(plain))
     except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        return repr((code.co_code, code.co_consts, code.co_names)) if code else repr(function)
+        code = getattr(plain, "__code__", None)
+        what = (code.co_code, code.co_consts, code.co_names) if code else function
+        return without_addresses(repr(what))
+    try:
+        return ast.unparse(_without_study(ast.parse(text)))
+    except SyntaxError:  # a lambda in the middle of a statement
+        return text
 
 
 def _home_of(file: Path) -> Path:
@@ -132,23 +178,27 @@ def _home_of(file: Path) -> Path:
     return file.parent
 
 
-def _collect(file: Path, modules: dict[Path, str]) -> None:
-    """Add a file and the local modules that it imports to `modules`: file -> normalised code."""
+def _collect(file: Path, modules: dict[Path, str], roots: tuple[Path, ...]) -> None:
+    """Add a file and the local modules that it imports to `modules`: file -> normalised code.
+
+    roots: the folders besides the file's own in which an imported module counts as local
+    """
     if file in modules:
         return
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise BadInput(f"{file.name} must be valid Python: {error}") from error
+    modules[file] = ""  # before descending: modules may import each other
+    for candidate in _imported_files(tree, file, roots):
+        if candidate.is_file() and PACKAGE not in candidate.resolve().parents:
+            _collect(candidate.resolve(), modules, roots)
     modules[file] = ast.unparse(_without_study(tree))
-    for name in _imported_names(tree):
-        imported = file.parent.joinpath(*name.split(".")).with_suffix(".py")
-        package = file.parent.joinpath(*name.split("."), "__init__.py")
-        for candidate in (imported, package):
-            if candidate.is_file() and PACKAGE not in candidate.resolve().parents:
-                _collect(candidate.resolve(), modules)
 
 
 def _without_study(tree: ast.Module) -> ast.Module:
-    """Return the module without docstrings and without `study = …`: its fields count themselves."""
-    body = [node for node in tree.body if not _assigns_study(node)]
+    """Return the module without docstrings, and with only the code in `study = StudySpec(…)`."""
+    body = [part for node in tree.body for part in _code_of_study(node) or [node]]
     stripped = ast.Module(body=body, type_ignores=[])
     for node in ast.walk(stripped):
         inner = getattr(node, "body", None)
@@ -157,10 +207,16 @@ def _without_study(tree: ast.Module) -> ast.Module:
     return stripped
 
 
-def _assigns_study(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and any(
-        isinstance(target, ast.Name) and target.id == "study" for target in node.targets
-    )
+def _code_of_study(node: ast.stmt) -> list[ast.stmt]:
+    """Return the CODE_FIELDS of a `study = StudySpec(…)` statement; nothing for any other one."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign):
+        return []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    if not any(isinstance(target, ast.Name) and target.id == "study" for target in targets):
+        return []
+    keywords = node.value.keywords if isinstance(node.value, ast.Call) else []
+    fields = sorted((k.arg, k.value) for k in keywords if k.arg in CODE_FIELDS)
+    return [ast.Expr(value) for _, value in fields] or [ast.Pass()]
 
 
 def _is_docstring(node: Any) -> bool:
@@ -171,19 +227,28 @@ def _is_docstring(node: Any) -> bool:
     )
 
 
-def _imported_names(tree: ast.Module) -> Iterator[str]:
+def _imported_files(tree: ast.Module, file: Path, roots: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield where the modules that a file imports would lie, the packages they are in included."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            folders = {file.parent, *roots}
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from (alias.name for alias in node.names)
+            start = [node.module] if node.module else []
+            names = [".".join([*start, alias.name]) for alias in node.names]
+            folders = {file.parents[node.level - 1]} if node.level else {file.parent, *roots}
+        else:
+            continue
+        for folder in sorted(folders):
+            for name in names:
+                path = folder
+                for part in name.split("."):
+                    path = path / part
+                    yield from (path.with_name(f"{part}.py"), path / "__init__.py")
 
 
-def _named(modules: dict[Path, str], root: Path) -> Iterator[tuple[str, str]]:
+def _named(modules: dict[Path, str], roots: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
     """Yield (name relative to the study's folder, code): the same wherever the project lies."""
     for file, code in modules.items():
-        relative = file.relative_to(root) if root in file.parents else Path(file.name)
-        yield relative.as_posix(), code
+        root = next((root for root in roots if root in file.parents), file.parent)
+        yield file.relative_to(root).as_posix(), code

@@ -16,7 +16,7 @@ class EpochChoice:
     horizon: the number of epochs that the learning-rate schedule was laid out for
     score, standard_error: of the mean curve at n_epochs; one fold has no standard error
     equivalent_epochs: the epoch counts whose mean lies within one standard error of the best
-        mean; with one fold, the best alone
+        mean; with one fold, the best and its equals
     rule, reason: who picked it, and one sentence for the reader
     """
 
@@ -61,6 +61,5 @@ class Rule(Protocol):
 
 def within_one_standard_error(curves: FoldCurves) -> float:
     """Return the best mean plus its standard error, turned so that smaller is better."""
-    best = curves.best_n_epochs
-    margin = curves.standard_error_after(best) or 0.0
-    return float(curves.objective.as_loss(curves.mean)[best - 1]) + margin
+    margin = curves.standard_error_after(curves.best_n_epochs) or 0.0
+    return float(curves.objective.as_loss(curves.mean).min()) + margin

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from pipeline.curves import FoldCurves
+from pipeline.objective import Objective
+
+LOSS = Objective()
+ACCURACY = Objective("val_accuracy", "maximize")
+
+
+def test_mean_and_standard_error_are_over_folds():
+    curves = FoldCurves(np.array([[1.0, 2.0], [3.0, 2.0]]), LOSS)
+    np.testing.assert_array_equal(curves.mean, [2.0, 2.0])
+    assert curves.standard_error is not None
+    np.testing.assert_allclose(curves.standard_error, [1.0, 0.0])  # √2 / √2, by hand
+
+
+def test_one_fold_has_no_standard_error():
+    curves = FoldCurves(np.array([[1.0, 2.0]]), LOSS)
+    assert curves.standard_error is None
+    assert curves.standard_error_after(1) is None
+
+
+def test_value_is_the_best_of_the_mean_not_the_mean_of_the_bests():
+    curves = FoldCurves(np.array([[0.0, 3.0, 4.0], [4.0, 2.0, 0.0]]), LOSS)
+    assert curves.best_n_epochs == 1
+    assert curves.value == 2.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "n_epochs", "value"), [(LOSS, 2, 0.25), (ACCURACY, 1, 0.75)], ids=["min", "max"]
+)
+def test_best_follows_the_direction(objective, n_epochs, value):
+    curves = FoldCurves(np.array([[0.75, 0.25, 0.5]]), objective)
+    assert (curves.best_n_epochs, curves.value) == (n_epochs, value)
+
+
+def test_the_first_of_equals_is_best():
+    assert FoldCurves(np.array([[3.0, 1.0, 2.0, 1.0]]), LOSS).best_n_epochs == 2
+
+
+def test_epochs_are_counts():
+    curves = FoldCurves(np.array([[3.0, 2.0, 1.0]]), LOSS)
+    assert [curves.mean_after(n) for n in (1, 2, 3)] == [3.0, 2.0, 1.0]
+    assert curves.epochs_within(2.0) == (2, 3)
+    for outside in (0, -1, 4):
+        with pytest.raises(ValueError, match=f"must be in 1..3, got {outside}"):
+            curves.mean_after(outside)
+
+
+def test_epochs_within_turns_a_maximised_metric():
+    curves = FoldCurves(np.array([[0.5, 0.75, 0.25]]), ACCURACY)
+    assert curves.epochs_within(-0.5) == (1, 2)
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], np.empty((0, 3)), np.empty((3, 0)), [[[1.0]]]])
+def test_curves_are_a_rectangle_with_at_least_one_fold_and_epoch(values):
+    with pytest.raises(ValueError, match="n_folds, n_epochs"):
+        FoldCurves(values, LOSS)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_curves_are_finite(bad):
+    with pytest.raises(ValueError, match="finite"):
+        FoldCurves(np.array([[1.0, bad]]), LOSS)
+
+
+def test_folds_are_all_by_default_and_distinct():
+    values = np.ones((2, 1))
+    assert FoldCurves(values, LOSS).folds == (0, 1)
+    assert FoldCurves(values, LOSS, folds=(4, 1)).folds == (4, 1)
+    for folds in ((1, 1), (0, 1, 2)):
+        with pytest.raises(ValueError, match="cannot belong to folds"):
+            FoldCurves(values, LOSS, folds=folds)
+
+
+def test_curves_keep_their_values_while_training_fills_the_buffer():
+    buffer = np.array([[1.0, 2.0, 0.0]])
+    curves = FoldCurves(buffer[:, :2], LOSS)
+    buffer[:] = 9.0
+    np.testing.assert_array_equal(curves.values, [[1.0, 2.0]])
+    with pytest.raises(ValueError, match="read-only"):
+        curves.values[0, 0] = 5.0

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from pipeline.errors import BadInput
+from pipeline.objective import Objective
+
+LOSS = Objective()
+ACCURACY = Objective("val_accuracy", "maximize")
+
+
+def test_default_is_the_validation_loss_minimised():
+    assert (LOSS.metric, LOSS.direction) == ("val_loss", "minimize")
+
+
+def test_direction_may_be_left_out_for_any_loss():
+    assert Objective("val_head_loss").direction == "minimize"
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "says"),
+    [
+        ("loss", None, "must be a validation metric.*got 'loss'; did you mean 'val_loss'"),
+        ("val_accuracy", None, "direction must be stated for 'val_accuracy'"),
+        ("val_auc", "max", "must be 'minimize' or 'maximize', got 'max'"),
+        (None, None, "objective.metric must be a name such as 'val_loss', got None"),
+    ],
+)
+def test_bad_objective_says_what_is_allowed(metric, direction, says):
+    with pytest.raises(BadInput, match=says):
+        Objective(metric, direction)
+
+
+@pytest.mark.parametrize("objective", [LOSS, ACCURACY])
+def test_as_loss_is_its_own_inverse(objective):
+    values = np.array([0.25, 1.0, -2.0])
+    np.testing.assert_array_equal(objective.as_loss(objective.as_loss(values)), values)
+
+
+def test_as_loss_makes_smaller_better():
+    values = np.array([0.7, 0.9, 0.8])
+    assert np.argmin(LOSS.as_loss(values)) == 0
+    assert np.argmin(ACCURACY.as_loss(values)) == 1
+
+
+@pytest.mark.parametrize(
+    ("objective", "good", "bad"), [(LOSS, 0.25, 0.5), (ACCURACY, 0.5, 0.25)], ids=["min", "max"]
+)
+def test_better_follows_the_direction_and_needs_more_than_the_margin(objective, good, bad):
+    assert objective.better(good, bad)
+    assert not objective.better(bad, good)
+    assert not objective.better(good, good)
+    assert objective.better(good, bad, margin=0.2)
+    assert not objective.better(good, bad, margin=0.25)
+
+
+@pytest.mark.parametrize("objective", [LOSS, ACCURACY], ids=["min", "max"])
+def test_every_finite_value_beats_the_worst_and_nan_beats_none(objective):
+    for value in (-1e300, 0.0, 1e300):
+        assert objective.better(value, objective.worst)
+        assert not objective.better(float("nan"), value)
+    assert not objective.better(float("nan"), objective.worst)
