@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.results import Outcome, StudyResult, TrialResult
+from pipeline.choice import EpochChoice
+from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult
 
 N_RUNNERS_UP = 5
 
@@ -63,7 +63,20 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     """Write the decision as JSON, whole or not at all."""
     aside = path.with_suffix(".tmp")
     aside.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    aside.replace(path)
+
+
+def refit_in(path: Path, best: TrialResult, choice: EpochChoice) -> RefitResult | None:
+    """Return the refit that a written decision holds, if it decided the same; else None.
+
+    A finished study that is started again has nothing to train, and its test rows stay scored
+    once.
+    """
+    if not path.exists():
+        return None
+    values = json.loads(path.read_text(encoding="utf-8"))
+    same = (values["trial"], values["n_epochs"]) == (best.number, choice.n_epochs)
+    return RefitResult(**values["refit"]) if same and values["refit"] else None
 
 
 def answer(result: StudyResult) -> str:
@@ -76,29 +89,29 @@ def answer(result: StudyResult) -> str:
         f"for {choice.n_epochs} epochs" + (f" of a {choice.horizon}-epoch schedule."
         if result.spec.schedule is not None and not result.spec.schedule.horizon_free else "."),
         "",
-        f"  {result.spec.objective.metric:<22}{with_error(choice.score, choice.standard_error)}"
+        f"  {result.spec.objective.metric:<23}{with_error(choice.score, choice.standard_error)}"
         f"  over {best.curves.n_folds if best.curves else 0} fold(s), {direction} is better",
-        f"  {'other parameters':<22}" + ", ".join(f"{k}={v}" for k, v in others.items()),
-        f"  {'why this epoch':<22}{choice.reason}",
-        f"  {'as good, within 1 SE':<22}{runs(choice.equivalent_epochs)} epochs",
-        f"  {'trial':<22}{best.number} of {_count(result.trials)}",
+        f"  {'other parameters':<23}" + ", ".join(f"{k}={v}" for k, v in others.items()),
+        f"  {'why this epoch':<23}{choice.reason}",
+        f"  {'as good, within 1 SE':<23}{runs(choice.equivalent_epochs)} epochs",
+        f"  {'trial':<23}{best.number} of {_count(result.trials)}",
     ]  # fmt: skip
-    if choice.n_epochs == choice.horizon:
+    if best.curves is not None and choice.n_epochs == best.curves.n_epochs:
         lines.append(
-            f"  {'mind':<22}the best epoch is the last one trained: a larger max_epochs may be "
+            f"  {'mind':<23}the best epoch is the last one trained: a larger max_epochs may be "
             "better"
         )
     if refit is not None:
         lines.append(
-            f"  {'refit':<22}{refit.n_rows} rows, {refit.n_epochs} epochs, {refit.n_updates} "
+            f"  {'refit':<23}{refit.n_rows} rows, {refit.n_epochs} epochs, {refit.n_updates} "
             f"updates → {refit.model_uri}"
         )
         if refit.test_metrics:
             scores = ", ".join(f"{k} {v:.4g}" for k, v in refit.test_metrics.items())
-            lines.append(f"  {'test rows, scored once':<22}{scores}")
+            lines.append(f"  {'test rows, scored once':<23}{scores}")
     lines += [
-        f"  {'decision':<22}{_short(result.decision_path)}",
-        f"  {'MLflow run':<22}{result.run_url}",
+        f"  {'decision':<23}{_short(result.decision_path)}",
+        f"  {'MLflow run':<23}{result.run_url}",
     ]
     return "\n".join(lines)
 
@@ -112,7 +125,7 @@ def ranked(result: StudyResult) -> list[TrialResult]:
     )
 
 
-def outcomes(trials: tuple[TrialResult, ...]) -> dict[str, int]:
+def outcomes(trials: Sequence[TrialResult]) -> dict[str, int]:
     """Return how many trials ended in each way."""
     return dict(Counter(trial.outcome.label for trial in trials))
 

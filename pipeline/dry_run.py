@@ -46,7 +46,9 @@ def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -
         f"{duration(most * measured.timing.fold_epoch_secs)} of training",
         "expected": f"{work.n_fold_epochs:,.0f} fold-epochs after pruning and early stopping, "
         f"{work.n_programs} compiled programs, {duration(measured.timing.search_secs(work))}",
-        "MLflow": tracking.mask_password(tracking.resolve(tracking_uri, home)),
+        "MLflow": tracking.mask_password(
+            tracking_uri or f"sqlite:///{home / 'mlruns' / 'mlflow.db'}"
+        ),
         "Optuna": optimization.masked(storage or folder / "journal.log"),
         "decision": str(folder / "decision.json"),
     }

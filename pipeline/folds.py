@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ class Fold:
 
 
 @dataclass(frozen=True, eq=False)
-class Folds:
+class Folds(Sequence[Fold]):
     """The study's splits of `n_rows` development rows."""
 
     folds: tuple[Fold, ...]
@@ -68,10 +68,7 @@ class Folds:
     def __len__(self) -> int:
         return len(self.folds)
 
-    def __iter__(self) -> Any:
-        return iter(self.folds)
-
-    def __getitem__(self, index: int) -> Fold:
+    def __getitem__(self, index: Any) -> Any:
         return self.folds[index]
 
     @property

@@ -35,16 +35,16 @@ class Display(Protocol):
         """Take the search's size and the trials of earlier sessions."""
 
     def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
-        """A trial begins."""
+        """Take the trial that begins."""
 
     def epoch_ended(self, n_epochs: int, mean: float) -> None:
-        """All folds of the running trial finished an epoch."""
+        """Take the mean after an epoch of all folds."""
 
     def trial_ended(self, result: TrialResult) -> None:
-        """The trial ended."""
+        """Take a trial's result."""
 
     def close(self) -> None:
-        """Nothing more is coming."""
+        """Leave the terminal as it was."""
 
 
 class Silent:

@@ -249,22 +249,17 @@ def answer(
     if best is None or best.curves is None:
         raise NoResult(no_result(trials))
     choice = spec.rule.choose(best.curves, best.horizon)
-    with tempfile.TemporaryDirectory() as scratch:
-        display.say(f"the best trial's fold models after {choice.n_epochs} epochs …")
-        snapshot = training.states_at(
-            choice.n_epochs, best, kept, engine, question.folds, spec, say=display.say
-        )
-        folder = training.write_fold_models(
-            Path(scratch) / "folds", snapshot, best, engine, question.folds, question.development
-        )
-        run.log_artifact(folder)
-        refit = None
-        if spec.refit.enabled:
-            display.say(f"refit on {question.development.n_rows} rows …")
-            refit = fit_and_log(
-                question, run, best, choice.n_epochs, engine_record["mode"] == "xla", Path(scratch)
-            )
     path = question.folder / "decision.json"
+    refit = decision.refit_in(path, best, choice)
+    if refit is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            keep_fold_models(
+                question, engine, run, best, choice.n_epochs, kept, Path(scratch), display
+            )
+            if spec.refit.enabled:
+                refit = fit_and_log(
+                    question, engine, run, best, choice.n_epochs, Path(scratch), display
+                )
     result = StudyResult(
         spec, question.signature, tuple(trials), best, choice, refit, path, run.url
     )
@@ -279,25 +274,53 @@ def answer(
     }
     decision.write(path, decision.decision(result, record))
     run.log_artifact(path)
-    run.log_answer(result)
+    metrics, tags = tracking.study_summary(result)
+    run.log_metrics(metrics)
+    run.set_tags(tags)
     return result
+
+
+def keep_fold_models(
+    question: Question,
+    engine: training.Engine,
+    run: tracking.StudyRun,
+    best: TrialResult,
+    n_epochs: int,
+    kept: training.Kept | None,
+    scratch: Path,
+    display: Display,
+) -> None:
+    """Bring the best trial's fold models back at the chosen epoch and store them with the run."""
+    spec, folds = question.spec, question.folds
+    display.say(f"the best trial's fold models after {n_epochs} epochs …")
+    lockstep = training.states_at(n_epochs, best, kept, engine, folds, spec, say=display.say)
+    run.log_artifact(
+        training.write_fold_models(
+            scratch / "folds", lockstep, best, engine, folds, question.development
+        )
+    )
 
 
 def fit_and_log(
     question: Question,
+    engine: training.Engine,
     run: tracking.StudyRun,
     best: TrialResult,
     n_epochs: int,
-    jit: bool,
     scratch: Path,
+    display: Display,
 ) -> RefitResult:
-    """Train on all development rows, score the test rows once, log the model with its preprocessing."""
+    """Train on all development rows, score test rows once, log the model with its preprocessing."""
     spec, rows = question.spec, question.development
+    display.say(f"refit on {rows.n_rows} rows for {n_epochs} epochs …")
     fitted = training.fit_on_all_rows(
-        spec, rows, best.params, n_epochs, fold=len(question.folds), jit=jit
+        spec, rows, best.params, n_epochs, fold=len(question.folds), jit=engine.jit
     )
     sample = take_rows(rows.x, np.arange(min(rows.n_rows, 5)))
-    model_uri = run.log_fitted_model(
+    model_uri = tracking.log_fitted_model(
+        run.store,
+        experiment_id=run.experiment_id,
+        run_id=run.run_id,
         files=fitted.save(scratch),
         rows=sample,
         predictions=fitted.predict(sample),
@@ -316,7 +339,7 @@ def tracked(
 ) -> Iterator[tracking.StudyRun]:
     """Open the study's MLflow run and end it truthfully: FINISHED, KILLED or FAILED."""
     spec = question.spec
-    with tracking.MetricWriter(store) as writer:
+    with tracking.MetricWriter(store.client) as writer:
         run = tracking.StudyRun.open(
             store,
             writer,
@@ -331,7 +354,8 @@ def tracked(
             tags=tracking.provenance(question.home),
             keep_running=optimization.run_ids_of_running(study),
         )
-        run.log_dataset(question.development, name=spec.name)
+        rows = question.development
+        run.log_dataset(rows.x, rows.y, name=spec.name, fingerprint=rows.fingerprint)
         status = "FAILED"
         try:
             yield run

@@ -38,8 +38,8 @@ study = StudySpec(
     load_data=load_data,
     build_model=build_model,
     space={
-        "learning_rate": FloatDistribution(1e-3, 1e-1, log=True),
-        "max_epochs": IntDistribution(4, 12),
+        "learning_rate": FloatDistribution(1e-2, 1e-1, log=True),
+        "max_epochs": IntDistribution(10, 30),
     },
     budget=Budget(n_trials=6),
     batch_size=16,

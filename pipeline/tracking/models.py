@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 from mlflow.models import Model, infer_signature
+
 from pipeline.tracking.store import Store
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")

@@ -7,6 +7,7 @@ scikit-learn but not this project. Nothing of the class is pickled.
 from typing import Any
 
 import mlflow
+import numpy as np
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
@@ -24,10 +25,10 @@ class ServedModel(PythonModel):
         preprocess = context.artifacts.get("preprocess")
         self.preprocess = joblib.load(preprocess) if preprocess else None
 
-    def predict(self, context: PythonModelContext, model_input, params=None) -> Any:  # type: ignore[no-untyped-def]
-        """Return predictions for raw rows, [n_rows, ...]."""
-        import numpy as np
-
+    def predict(
+        self, context: PythonModelContext, model_input: np.ndarray, params: Any = None
+    ) -> np.ndarray:
+        """Return predictions, [n_rows, ...], for raw rows: an array, or a frame of them."""
         x = model_input if self.preprocess is None else self.preprocess.transform(model_input)
         x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)
         x = x.astype(np.float32) if x.dtype.kind == "f" else x

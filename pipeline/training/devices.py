@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import os
-
-# Read by TensorFlow when it is imported: without it, every start prints a dozen lines about
-# processor features and missing GPUs.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
-import tensorflow as tf
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pipeline.errors import BadInput
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keep what TensorFlow's C++ says of missing GPUs and processor features off the terminal.
+
+    Some of it is written before any log level counts. Python's own errors still come through: they
+    are raised, and written after the block.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with quiet_start():
+    import keras
+    import tensorflow as tf
+
+    GPUS = tf.config.list_physical_devices("GPU")
+
+# Every new model's first prediction is a trace: not the mistake that TensorFlow takes it for.
+tf.get_logger().setLevel("ERROR")
 
 
 def set_up(threads: int | None) -> list[str]:
@@ -26,11 +50,10 @@ def set_up(threads: int | None) -> list[str]:
         raise BadInput(
             f"Keras must run on TensorFlow, got {keras.backend.backend()!r}: unset KERAS_BACKEND"
         )
-    gpus = tf.config.list_physical_devices("GPU")
     try:
-        for gpu in gpus:
+        for gpu in GPUS:
             tf.config.experimental.set_memory_growth(gpu, True)
-        if gpus:
+        if GPUS:
             tf.config.experimental.enable_op_determinism()
         for set_threads, get_threads in (
             (tf.config.threading.set_intra_op_parallelism_threads,
@@ -44,4 +67,5 @@ def set_up(threads: int | None) -> list[str]:
         raise BadInput(
             f"threads={threads} must be set before TensorFlow runs; start a new process: {error}"
         ) from error
-    return [device.name for device in tf.config.list_logical_devices()]
+    with quiet_start():
+        return [device.name for device in tf.config.list_logical_devices()]

@@ -17,12 +17,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from pipeline.data import Dataset
 from pipeline.folds import Fold
-from pipeline.spec import StudySpec
+from pipeline.spec import StudySpec, largest, smallest
 from pipeline.training.lockstep import LockstepTraining
 from pipeline.training.resident import ResidentEngine
 
-N_TIMED_EPOCHS = 3
-"""Of each fold; the fastest counts, since noise only ever adds."""
+TIMED_SECS = 0.5
+"""Epochs are timed for so long, and at least three; the fastest counts, since noise only adds."""
 
 REQUIRED_GAIN = 0.8
 """XLA must finish the search in this share of the time, or it is not used: a choice that is
@@ -68,11 +68,8 @@ class Measured:
 def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
     """Return the search's expected fold-epochs and programs, before any trial is known."""
     max_epochs = spec.space["max_epochs"]
-    epochs = (
-        float(np.mean([max_epochs.low, max_epochs.high]))
-        if isinstance(max_epochs, IntDistribution)
-        else float(np.mean(getattr(max_epochs, "choices", max_epochs)))
-    )
+    choices = getattr(max_epochs, "choices", (smallest(max_epochs), largest(max_epochs)))
+    epochs = sum(choices) / len(choices)
     n_trials = spec.budget.n_trials
     return SearchWork(
         n_fold_epochs=n_trials * len(folds) * epochs * TRAINED_SHARE,
@@ -136,8 +133,8 @@ def _timed(
     )
     training.advance()
     compile_secs = time.perf_counter() - start
-    seconds = []
-    for _ in range(N_TIMED_EPOCHS):
+    seconds: list[float] = []
+    while len(seconds) < 3 or sum(seconds) < TIMED_SECS:
         start = time.perf_counter()
         training.advance()
         seconds.append(time.perf_counter() - start)

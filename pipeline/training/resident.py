@@ -185,10 +185,11 @@ class ResidentProgram:
         return OptimizerSchedule(rate)
 
     def predict(self, fold: int, state: State, rows: np.ndarray) -> np.ndarray:
-        """Return the model's predictions for `rows`, [n_rows, ...]."""
-        model = self.model(fold, state, self._params)
+        """Return the model's predictions for `rows`, [n_rows, ...], moving averages applied."""
+        self.epoch.write(state)
+        inner(optimizer_of(self._model)).finalize_variable_values(self._model.trainable_variables)
         x = tf.gather(self._engine.arrays[fold].x, rows)
-        return model.predict(x, batch_size=self._batch_size, verbose=0)
+        return self._model.predict(x, batch_size=self._batch_size, verbose=0)
 
     def model(self, fold: int, state: State, params: Mapping[str, Any]) -> keras.Model:
         """Return a new Keras model with the weights of `state`, moving averages applied."""

@@ -1,0 +1,38 @@
+"""What a study's run says at its end, as plain values."""
+
+from __future__ import annotations
+
+from pipeline.results import StudyResult
+
+DESCRIPTION_TAG = "mlflow.note.content"
+
+
+def study_summary(result: StudyResult) -> tuple[dict[str, float], dict[str, str]]:
+    """Return (metrics, tags) of a study's run: the answer, and a description for MLflow's UI."""
+    best, choice, refit = result.best, result.choice, result.refit
+    metric = result.spec.objective.metric
+    metrics = {
+        "chosen_epochs": float(choice.n_epochs),
+        "learning_rate": float(best.params["learning_rate"]),
+        f"chosen_{metric}": choice.score,
+        "fold_epochs": float(sum(trial.n_fold_epochs for trial in result.trials)),
+        "updates": float(sum(trial.n_updates for trial in result.trials)),
+        "seconds": sum(trial.seconds for trial in result.trials),
+    }
+    if choice.standard_error is not None:
+        metrics[f"chosen_{metric}_standard_error"] = choice.standard_error
+    if refit is not None:
+        metrics.update({f"test_{name}": value for name, value in refit.test_metrics.items()})
+    error = "" if choice.standard_error is None else f" ± {choice.standard_error:.2g}"
+    description = (
+        f"**Learning rate {best.params['learning_rate']:.3g}, {choice.n_epochs} epochs** "
+        f"(horizon {choice.horizon}): {metric} {choice.score:.4g}{error}.\n\n"
+        f"Trial {best.number} of {len(result.trials)}; rule *{choice.rule}*: {choice.reason}.\n"
+    )
+    tags = {
+        DESCRIPTION_TAG: description,
+        "best_trial": str(best.number),
+        "rule": choice.rule,
+        "n_trials": str(len(result.trials)),
+    }
+    return metrics, tags
