@@ -84,6 +84,11 @@ def test_fingerprint_tells_weights_from_groups():
     assert changed(groups=ONES).fingerprint != changed(sample_weight=ONES).fingerprint
 
 
+def test_fingerprint_sees_the_names_of_columns():
+    renamed = FRAME.rename(columns={"a": "c"})
+    assert changed(x=FRAME).fingerprint != changed(x=renamed).fingerprint
+
+
 def test_fingerprint_takes_dates_and_views():
     dates = pd.DataFrame({"day": pd.date_range("2026-01-01", periods=6)})
     assert changed(x=dates).fingerprint != changed(x=dates + pd.Timedelta("1D")).fingerprint

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import BadInput
-from pipeline.study_file import load_study, source_of
+from pipeline.study_file import PACKAGE, _collect, load_study, source_of
 
 STUDY = '''\
 """The question."""
@@ -180,6 +180,15 @@ def test_signature_survives_another_budget(write, study_is_annotated):
     assert signature(write(text)) == signature(write(more))
 
 
+def test_signature_survives_another_budget_of_a_replaced_study(write):
+    text = "from dataclasses import replace\n" + changed("study = ", "base = ")
+    signatures = [
+        signature(write(f"{text}study = replace(base, budget=Budget(n_trials={n}))\n"))
+        for n in (3, 4)
+    ]
+    assert signatures[0] == signatures[1]
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -309,3 +318,10 @@ def test_functions_without_a_file_are_told_apart_by_their_code():
     sources = [source_of(typed(f"def f(): return {n}")) for n in (1, 1, 2)]
     assert sources[0].hash == sources[1].hash != sources[2].hash
     assert (sources[0].name, sources[0].home) == ("study", Path.cwd())
+
+
+def test_signature_leaves_this_package_itself_out():
+    digits = PACKAGE.parent / "studies" / "digits.py"
+    modules: dict[Path, str] = {}
+    _collect(digits, modules, (digits.parent, PACKAGE.parent))
+    assert set(modules) == {digits}
