@@ -61,7 +61,10 @@ class Store:
 
     def url_of(self, experiment_id: str, run_id: str) -> str:
         """Return a run's address; of a database, what to append to the UI's address from '#' on."""
-        return f"{self.address.rstrip('/')}#/experiments/{experiment_id}/runs/{run_id}"
+        address = self.address
+        if address.startswith("http") and not address.endswith("/"):
+            address += "/"
+        return f"{address}#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def open_store(tracking_uri: str | None, home: Path) -> Store:
@@ -156,6 +159,8 @@ def _open_server(uri: str) -> Store:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     }
+    # Else MLflow prints the address of every run that ends, the password in it.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     address = mask_password(uri)
     with (
         readable_errors(f"the tracking server {address} cannot be used"),

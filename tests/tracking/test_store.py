@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,14 @@ def test_the_timeouts_of_the_probe_end_with_it(tmp_path, closed_port, monkeypatc
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
+def test_mlflow_does_not_print_a_servers_password(tmp_path, closed_port, monkeypatch):
+    # With every run that ends it prints the run's address.
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    with pytest.raises(StoreUnavailable):
+        open_store(f"http://ann:hunter2@127.0.0.1:{closed_port}", tmp_path)
+    assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
+
+
 def test_a_database_without_its_driver_names_what_is_missing(tmp_path):
     with pytest.raises(
         StoreUnavailable, match=r"postgresql://ann:\*\*\*@host/db .*No module named"
@@ -256,11 +265,11 @@ def test_passwords_are_masked(url, masked):
 
 
 def test_a_store_does_not_show_its_password(store):
-    from dataclasses import replace
-
     secret = replace(store, uri="http://ann:hunter2@host/")
     assert "hunter2" not in repr(secret)
-    assert secret.url_of("1", "abc") == "http://ann:***@host#/experiments/1/runs/abc"
+    for uri in ("http://ann:hunter2@host", "http://ann:hunter2@host/"):
+        address = replace(store, uri=uri).url_of("1", "abc")
+        assert address == "http://ann:***@host/#/experiments/1/runs/abc"
 
 
 def test_an_error_without_text_has_its_name():
