@@ -1,0 +1,122 @@
+"""What is logged, as plain values; nothing here knows MLflow."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from pipeline.objective import Objective
+from pipeline.results import Outcome, TrialResult
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+EPOCH_MARK = "learning_rate"
+"""The metric that every epoch has, and its last: where it is stored, the whole epoch is."""
+
+
+def epoch_metrics(
+    metric_names: Sequence[str],
+    values: np.ndarray,
+    learning_rate: float,
+    *,
+    folds: Sequence[int] | None = None,
+) -> dict[str, float]:
+    """Return what is logged after one epoch: every fold's metrics, their mean, its error.
+
+    metric_names: [n_metrics], as in Keras's logs
+    values: [n_folds, n_metrics] after the epoch; those that are not finite become NaN
+    learning_rate: of the epoch's last update
+    folds: [n_folds], which of the study's folds the rows are; the first ones by default
+    Raises ValueError when the shapes disagree.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    folds = range(len(values)) if folds is None else folds
+    if values.shape != (len(folds), len(metric_names)) or not len(folds):
+        raise ValueError(
+            f"values must be [{len(folds)} folds, {len(metric_names)} metrics] with at least one "
+            f"fold, got shape {values.shape}"
+        )
+    # MLflow stores infinity as 1.8e308, which no chart survives.
+    values = np.where(np.isfinite(values), values, np.nan)
+    keys = [storable_key(name) for name in metric_names]
+    metrics = {
+        f"fold_{fold}/{key}": float(value)
+        for fold, row in zip(folds, values, strict=True)
+        for key, value in zip(keys, row, strict=True)
+    }
+    for key, column in zip(keys, values.T, strict=True):
+        metrics[f"{key}_mean"] = float(column.mean())
+        if len(folds) > 1:
+            metrics[f"{key}_standard_error"] = float(column.std(ddof=1) / math.sqrt(len(folds)))
+    metrics[EPOCH_MARK] = storable_value(learning_rate)
+    return metrics
+
+
+def trial_summary(
+    result: TrialResult, objective: Objective
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the metrics and tags that say how a trial ended.
+
+    Only a trial with a value has `best_…`; what was trained is said of every one.
+    """
+    curves = result.curves
+    metrics: dict[str, float] = {}
+    if result.value is not None and curves is not None:
+        key = storable_key(objective.metric)
+        metrics[f"best_{key}"] = result.value
+        metrics["best_n_epochs"] = curves.best_n_epochs
+        standard_error = curves.standard_error_after(curves.best_n_epochs)
+        if standard_error is not None:
+            metrics[f"best_{key}_standard_error"] = standard_error
+    metrics |= {
+        "trained_epochs": 0 if curves is None else curves.n_epochs,
+        "fold_epochs": result.n_fold_epochs,
+        "updates": result.n_updates,
+        "seconds": result.seconds,
+    }
+    tags = {
+        "trial": str(result.number),
+        "outcome": result.outcome.label,
+        "reason": result.reason or result.outcome.value,
+    }
+    return {key: storable_value(value) for key, value in metrics.items()}, tags
+
+
+def status_of(outcome: Outcome) -> RunStatus:
+    """Return MLflow's word for an outcome: a pruned trial did what it should."""
+    match outcome:
+        case Outcome.FAILED:
+            return "FAILED"
+        case Outcome.INTERRUPTED:
+            return "KILLED"
+        case _:
+            return "FINISHED"
+
+
+def storable_value(value: float) -> float:
+    """Return `value` as a float, NaN in place of ±infinity."""
+    return float(value) if math.isfinite(value) else math.nan
+
+
+def storable_key(name: str) -> str:
+    """Return a metric's or parameter's name with '_' for every character that MLflow refuses."""
+    return re.sub(r"[^\w.\- ]", "_", name)
+
+
+def storable_text(text: str, limit: int) -> str:
+    """Return `text` in at most `limit` characters, its cut shown."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def changed_params(logged: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of a continued run whose value is no longer what was logged.
+
+    A budget may differ from one session to the next, and MLflow refuses to change a parameter.
+    """
+    return {
+        name: value for name, value in wanted.items() if name in logged and logged[name] != value
+    }

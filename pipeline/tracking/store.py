@@ -1,0 +1,256 @@
+"""Where runs are kept: one SQLite database per project, or a server by URL.
+
+MLflow answers a store that cannot be used late and at length: it retries a file that is no
+database for 100 seconds, an absent server for minutes, and a database whose creation was killed
+stays broken for ever. So a store is probed before MLflow opens it, and created aside.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import BadInput, StoreUnavailable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+OPENING_TIMEOUT_SECS = 60.0
+PROBE_TIMEOUT_SECS = 4
+
+_WHAT_MUST_HOLD = {
+    "locked": "another program holds it; end that program, or wait for it",
+    "not a database": "move the file away and a new one is created",
+    "readonly": "it must be writable",
+    "unable to open": "its folder must exist and be writable",
+    "already exists": "its creation was cut off; move the file away and a new one is created",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking store that answered.
+
+    uri: MLflow's tracking URI; a password may be in it, so it is never shown
+    artifact_location: where experiments keep their files; None leaves it to the server
+    ui_hint: the command that opens the UI on it, or the server's address
+    """
+
+    uri: str = field(repr=False)
+    artifact_location: str | None
+    client: MlflowClient = field(repr=False)
+    ui_hint: str
+
+    @property
+    def address(self) -> str:
+        """The URI without its password."""
+        return mask_password(self.uri)
+
+    def url_of(self, experiment_id: str, run_id: str) -> str:
+        """Return a run's address; of a database, what to append to the UI's address from '#' on."""
+        address = self.address
+        if address.startswith("http") and not address.endswith("/"):
+            address += "/"
+        return f"{address}#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def open_store(tracking_uri: str | None, home: Path) -> Store:
+    """Open the tracking store, creating it when it is a database that does not exist yet.
+
+    tracking_uri: http(s), or a database's URI; a relative SQLite path is relative to `home`, not
+        to the working directory. None is `home / "mlruns" / "mlflow.db"`
+    home: the project that holds the study
+    Raises BadInput for another kind of URI, and within about ten seconds StoreUnavailable when the
+    store cannot be reached, created, read or written.
+    """
+    mlruns = home.resolve() / "mlruns"
+    if tracking_uri is None:
+        return _open_sqlite(mlruns / "mlflow.db")
+    scheme = tracking_uri.partition(":")[0].lower()
+    if scheme in ("http", "https"):
+        return _open_server(tracking_uri)
+    dialect = scheme.partition("+")[0]
+    if "://" not in tracking_uri or dialect not in DATABASES:
+        raise BadInput(
+            "tracking_uri must be http://…, https://… or a database "
+            f"({', '.join(f'{name}://…' for name in DATABASES)}), got "
+            f"{mask_password(tracking_uri)!r}"
+        )
+    if dialect == "sqlite":
+        return _open_sqlite(_sqlite_path(tracking_uri, home.resolve()))
+    return _open_database(tracking_uri, dialect, mlruns)
+
+
+def mask_password(text: str) -> str:
+    """Return a URL, or a text with URLs in it, with every password and token as ***."""
+    text = re.sub(r"://([^/\s:@]*):\S*@", r"://\1:***@", text)
+    text = re.sub(r"://(?!\*)[^/\s:@]+@", "://***@", text)
+    return re.sub(
+        r"(?i)([?&][^=&\s]*(?:password|token|secret|key)[^=&\s]*=)[^&\s]+", r"\1***", text
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error of the store as one line without passwords, and what must hold."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = mask_password(lines[0])
+    # A server's error buries its cause in the representation of three others.
+    if cause := re.search(r"Caused by \w+\([\"'](.+)[\"']\)\)", text):
+        text = cause[1].partition("): ")[2] or cause[1]
+    hint = next((hint for sign, hint in _WHAT_MUST_HOLD.items() if sign in text), "")
+    return f"{text} ({hint})" if hint else text
+
+
+@contextmanager
+def readable_errors(what: str) -> Iterator[None]:
+    """Turn an error of MLflow, its database or its server into StoreUnavailable."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
+        raise StoreUnavailable(f"{what}: {reason_of(error)}") from error
+
+
+def _open_sqlite(path: Path) -> Store:
+    uri = _sqlite_uri(path)
+    with readable_errors(f"the tracking store {path} cannot be used"), _opening(path):
+        if not path.exists() or path.stat().st_size == 0:
+            _create(path)
+        _probe(path)
+        client = _connect(uri)
+    hint = f"mlflow ui --backend-store-uri {shlex.quote(uri)} --host 127.0.0.1"
+    return Store(uri, str(path.parent / "artifacts"), client, hint)
+
+
+def _open_database(uri: str, dialect: str, mlruns: Path) -> Store:
+    from sqlalchemy import NullPool, create_engine
+
+    knows_timeout = dialect in ("postgresql", "mysql")
+    timeout = {"connect_timeout": PROBE_TIMEOUT_SECS} if knows_timeout else {}
+    address = mask_password(uri)
+    path = mlruns / "mlflow.db"
+    with readable_errors(f"the tracking store {address} cannot be used"), _opening(path):
+        with create_engine(uri, poolclass=NullPool, connect_args=timeout).connect():
+            pass
+        client = _connect(uri)
+    hint = f"mlflow ui --backend-store-uri {shlex.quote(address)} --host 127.0.0.1"
+    return Store(uri, str(mlruns / "artifacts"), client, hint)
+
+
+def _open_server(uri: str) -> Store:
+    # MLflow's own patience is minutes: right in the middle of a search, wrong before it starts.
+    impatient = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PROBE_TIMEOUT_SECS),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    }
+    # Else MLflow prints the address of every run that ends, the password in it.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    address = mask_password(uri)
+    with (
+        readable_errors(f"the tracking server {address} cannot be used"),
+        _environment(impatient),
+    ):
+        client = _connect(uri)
+    return Store(uri, None, client, address)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for a while: MLflow takes its timeouts from nowhere else."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _connect(uri: str) -> MlflowClient:
+    """Return a client of a store that has answered once."""
+    from mlflow import MlflowClient
+
+    # It prints the traceback of every database error, and raises it too: the raised one is shown.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    client = MlflowClient(uri, registry_uri=uri)
+    client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Hold the lock under which a database is opened: MLflow's first opening is not safe for two.
+
+    Raises StoreUnavailable when another process has been opening it for a minute.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path.with_name(path.name + ".lock"), timeout=OPENING_TIMEOUT_SECS):
+            yield
+    except Timeout as error:
+        raise StoreUnavailable(
+            f"the tracking store {path} cannot be opened: another process has been opening it for "
+            f"{OPENING_TIMEOUT_SECS:.0f} seconds"
+        ) from error
+
+
+def _create(path: Path) -> None:
+    """Create the database aside and rename it, so that a kill leaves no half of one."""
+    prefix = f".{path.name}.new."
+    for leftover in path.parent.glob(f"{prefix}*"):
+        leftover.unlink()
+    # A new name each time: MLflow keeps an engine for every URI that it has seen.
+    aside = path.with_name(prefix + uuid.uuid4().hex)
+    _connect(_sqlite_uri(aside))
+    aside.replace(path)
+
+
+def _probe(path: Path) -> None:
+    """Raise sqlite3.Error when the file is no database, or cannot be written just now."""
+    with closing(sqlite3.connect(path, timeout=PROBE_TIMEOUT_SECS)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        # A database that is read-only begins all the same; only a write tells.
+        database.execute(f"PRAGMA user_version = {version}")
+        database.rollback()
+
+
+def _sqlite_uri(path: Path) -> str:
+    from sqlalchemy import make_url
+
+    uri = f"sqlite:///{path}"
+    # It ends at a '?', and some versions unquote %20: the runs would go to another file, unseen.
+    if make_url(uri).database != str(path) or unquote(str(path)) != str(path):
+        raise StoreUnavailable(
+            f"the path of a tracking store must not have '?', or '%' and two digits, "
+            f"in it, got {path}"
+        )
+    return uri
+
+
+def _sqlite_path(uri: str, home: Path) -> Path:
+    name = uri.partition("://")[2].removeprefix("/").partition("?")[0]
+    if name in ("", ":memory:"):
+        raise BadInput(
+            f"tracking_uri must name a file, as in sqlite:///mlruns/mlflow.db, got {uri!r}"
+        )
+    return home / name
