@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 
+from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput, StoreUnavailable
 from pipeline.results import Outcome
 from pipeline.tracking.records import epoch_metrics
@@ -210,7 +211,7 @@ def test_a_trial_resumed_before_its_end_is_written_ends_running(
     trial.log_epoch(1, _epoch(1.0))
     trial.end(trial_result(Outcome.INTERRUPTED), objective)
     again = study.start_trial(0, {}, run_id=trial.run_id)
-    again.log_epoch(1, _epoch(1.0))
+    again.log_epoch(1, _epoch(9.0))
     again.log_epoch(2, _epoch(1.0))
     writer.flush()
     assert store.client.get_run(trial.run_id).info.status == "RUNNING"
@@ -225,7 +226,8 @@ def test_the_last_summary_is_the_one_shown(store, open_study, writer, trial_resu
     writer.flush()
     time.sleep(0.002)
     study.start_trial(0, {}, run_id=trial.run_id).end(
-        trial_result(Outcome.PRUNED, n_updates=20), objective
+        trial_result(Outcome.PRUNED, n_updates=20, curves=FoldCurves(np.ones((2, 1)), objective)),
+        objective,
     )
     writer.flush()
     assert store.client.get_run(trial.run_id).data.metrics["updates"] == 20
