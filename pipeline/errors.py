@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -81,3 +82,9 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> BadInput:
     names = sorted(allowed)
     hint = did_you_mean(name, names) or "."
     return BadInput(f"unknown {kind} {name!r}{hint} Allowed: {', '.join(names) or 'none'}")
+
+
+def require(holds: Any, name: str, allowed: str, value: Any) -> None:
+    """Raise BadInput unless the condition holds."""
+    if not holds:
+        raise BadInput(f"{name} must be {allowed}, got {value!r}")

@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
     OPTIONS = search_options()
 
+import argparse
 import sys
 import tempfile
 import time
@@ -29,36 +30,15 @@ from pipeline import decision, optimization, tracking, training
 from pipeline.batch import StopRequest, only_run_of
 from pipeline.cli import with_options
 from pipeline.curves import FoldCurves
-from pipeline.data import Dataset, load, take_rows
 from pipeline.dry_run import cost_of
-from pipeline.errors import BadInput, Interrupted, NoResult, PipelineError, StudyFailed
-from pipeline.folds import Folds, set_test_rows_aside, split
+from pipeline.errors import BadInput, ExitCode, Interrupted, NoResult, PipelineError, StudyFailed
 from pipeline.progress import Display, Silent, display_for
-from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult
+from pipeline.question import Question, pose
+from pipeline.refit import fit_and_log, keep_fold_models
+from pipeline.results import Outcome, StudyResult, TrialResult
+from pipeline.session import Session
 from pipeline.spec import StudySpec
-from pipeline.study_file import load_study, source_of
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """A study with its data split: everything that is decided before the first trial."""
-
-    spec: StudySpec
-    development: Dataset
-    test: Dataset | None
-    folds: Folds
-    signature: str
-    home: Path
-
-    @property
-    def name(self) -> str:
-        """The study's name and signature: another signature is another study."""
-        return f"{self.spec.name}-{self.signature}"
-
-    @property
-    def folder(self) -> Path:
-        """Where the study keeps its journal, its lock and its decision."""
-        return self.home / "mlruns" / "studies" / self.name
+from pipeline.study_file import load_study
 
 
 def search(
@@ -77,174 +57,163 @@ def search(
     Interrupted after SIGINT or SIGTERM. Whatever was computed by then is kept: the same call
     continues.
     """
-    display = display or Silent()
-    stop = StopRequest()
+    display, stop = display or Silent(), StopRequest()
     with stop.listening(), closing(display):
-        question = pose(spec, display)
+        question = pose(spec, say=display.say)
         with only_run_of(question.folder):
             store = tracking.open_store(tracking_uri, question.home)
-            study = optimization.open_study(
-                storage or question.folder / "journal.log", question.name, spec
-            )
-            engine, engine_record = engine_of(study, question, display)
-            with tracked(store, question, study, engine_record) as run:
-                trials, kept = run_trials(study, question, engine, run, display, stop)
-                return answer(question, engine, run, trials, kept, engine_record, display)
+            journal = storage or question.folder / "journal.log"
+            study = optimization.open_study(journal, question.name, spec)
+            engine, why = engine_of(study, question, display)
+            with tracked(store, question, engine, optimization.run_ids_of_running(study)) as run:
+                session = Session(question, study, engine, why, run, display, stop)
+                trials, kept = run_trials(session)
+                return answer(session, trials, kept)
 
 
-def pose(spec: StudySpec, display: Display) -> Question:
-    """Load and check everything that a user can get wrong, and split the rows once."""
-    devices = training.set_up(spec.threads)
-    data = load(spec.load_data)
-    development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
-    folds = split(development, spec.splitter, spec.seed)
-    training.check_model(spec, development, folds[0])
-    signature = spec.signature(data_fingerprint=data.fingerprint, splits_hash=folds.hash)
-    question = Question(
-        spec, development, test, folds, signature, source_of(spec.build_model, spec.load_data).home
-    )
-    display.say(
-        f"study {question.name}: {development.n_rows} rows in {len(folds)} fold(s)"
-        + (f", {test.n_rows} test rows set aside" if test else "")
-        + f", on {', '.join(devices)}"
-    )
-    return question
-
-
-def engine_of(
-    study: Any, question: Question, display: Display
-) -> tuple[training.Engine, dict[str, Any]]:
-    """Return the engine that was recorded when the study was created, measuring it if it is new."""
+def engine_of(study: Any, question: Question, display: Display) -> tuple[training.Engine, str]:
+    """Return the engine that was recorded when the study was created, measured if it is new."""
     spec, rows, folds = question.spec, question.development, question.folds
     record = study.user_attrs.get("engine")
     if record is not None:
         jit = record["mode"] == "xla"
-        return training.ResidentEngine(spec, rows, folds, jit=jit, say=display.say), record
+        engine = training.ResidentEngine(spec, rows, folds, jit=jit, say=display.say)
+        return engine, record["reason"]
     measured = training.measured_engine(spec, rows, folds, say=display.say)
     record = {"mode": measured.timing.mode, "reason": measured.reason}
     study.set_user_attr("engine", record)
     display.say(f"engine {record['mode']}: {record['reason']}")
-    return measured.engine, record
+    return measured.engine, measured.reason
 
 
-def run_trials(
-    study: Any,
-    question: Question,
-    engine: training.Engine,
-    run: tracking.StudyRun,
-    display: Display,
-    stop: StopRequest,
-) -> tuple[tuple[TrialResult, ...], training.Kept | None]:
+def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | None]:
     """Evaluate proposals until the budget is spent; return all trials and the best one's states."""
-    spec = question.spec
-    trials = list(optimization.finished(study, spec))
-    display.search_started(spec, len(question.folds), tuple(trials))
-    deadline = time.monotonic() + (spec.budget.timeout_secs or np.inf)
+    spec, budget = session.spec, session.spec.budget
+    trials = list(optimization.finished(session.study, spec))
+    session.display.search_started(spec, len(session.question.folds), tuple(trials))
+    deadline = time.monotonic() + (budget.timeout_secs or np.inf)
     kept, n_failures = None, 0
 
     def must_stop() -> bool:
-        return bool(stop) or time.monotonic() > deadline
+        return bool(session.stop) or time.monotonic() > deadline
 
-    while len(trials) < spec.budget.n_trials and not must_stop():
-        proposal = optimization.next_proposal(study, spec)
-        trial_run = run.start_trial(
-            proposal.number, proposal.params, run_id=proposal.note.get("mlflow_run")
-        )
-        proposal.write_note("mlflow_run", trial_run.run_id)
-        display.trial_started(proposal.number, proposal.params)
-        result, states = train(proposal, question, engine, trial_run, display, must_stop)
-        proposal.tell(result)
-        trial_run.end(result, spec.objective)
-        display.trial_ended(result)
+    while len(trials) < budget.n_trials and not must_stop():
+        proposal = optimization.next_proposal(session.study, spec)
+        result, states = evaluate(proposal, session, must_stop)
         if result.outcome is Outcome.INTERRUPTED:
             break
         trials.append(result)
         if optimization.best(trials, spec) is result:
             kept = states
         n_failures = n_failures + 1 if result.outcome is Outcome.FAILED else 0
-        if n_failures >= spec.budget.max_failures_in_a_row:
+        if n_failures >= budget.max_failures_in_a_row:
             raise StudyFailed(
                 f"{n_failures} trials in a row failed "
-                f"(budget.max_failures_in_a_row={spec.budget.max_failures_in_a_row}); "
+                f"(budget.max_failures_in_a_row={budget.max_failures_in_a_row}); "
                 f"the last one: {result.reason}"
             )
-    if stop.signal is not None:
+    if session.stop.signal is not None:
         raise Interrupted(
-            f"{stop.signal.name}: stopped after {len(trials)} finished trials; "
+            f"{session.stop.signal.name}: stopped after {len(trials)} finished trial(s); "
             "the same command continues"
         )
-    return tuple(trials), kept
+    return trials, kept
+
+
+def evaluate(
+    proposal: optimization.Proposal, session: Session, must_stop: Callable[[], bool]
+) -> tuple[TrialResult, training.Kept | None]:
+    """Train a proposal in its MLflow run and tell Optuna what became of it."""
+    run = session.run.start_trial(
+        proposal.number, proposal.params, run_id=proposal.note.get("mlflow_run")
+    )
+    proposal.write_note("mlflow_run", run.run_id)
+    session.display.trial_started(proposal.number, proposal.params)
+    start = time.perf_counter()
+    trial = train(proposal, session, run, must_stop)
+    result = TrialResult(
+        number=proposal.number,
+        params=proposal.params,
+        outcome=trial.outcome,
+        curves=trial.curves,
+        seconds=time.perf_counter() - start,
+        n_updates=trial.n_updates,
+        reason=trial.reason,
+    )
+    proposal.tell(result)
+    run.end(result, session.spec.objective)
+    session.display.trial_ended(result)
+    return result, trial.kept
+
+
+@dataclass
+class Training:
+    """What a trial's training has come to."""
+
+    outcome: Outcome = Outcome.COMPLETED
+    reason: str = ""
+    curves: FoldCurves | None = None
+    n_updates: int = 0
+    kept: training.Kept | None = None
+
+    def ended(self, outcome: Outcome, reason: str) -> Training:
+        """Return this with how it ended."""
+        self.outcome, self.reason = outcome, reason
+        return self
 
 
 def train(
     proposal: optimization.Proposal,
-    question: Question,
-    engine: training.Engine,
+    session: Session,
     run: tracking.TrialRun,
-    display: Display,
     must_stop: Callable[[], bool],
-) -> tuple[TrialResult, training.Kept | None]:
+) -> Training:
     """Train one proposal on all folds in lockstep until it ends, one way or another."""
-    spec, start = question.spec, time.perf_counter()
-    objective = spec.objective
-    kept: training.Kept | None = None
-    lockstep: training.LockstepTraining | None = None
-    curves: FoldCurves | None = None
-
-    def ended(outcome: Outcome, reason: str) -> tuple[TrialResult, training.Kept | None]:
-        seconds = time.perf_counter() - start
-        n_updates = lockstep.n_updates if lockstep else 0
-        result = TrialResult(
-            proposal.number, proposal.params, outcome, curves, seconds, n_updates, reason
+    spec, folds, objective = session.spec, session.question.folds, session.spec.objective
+    trial = Training()
+    try:
+        program = session.engine.program(proposal.params)
+        lockstep = training.LockstepTraining(
+            program, proposal.params, folds, schedule=spec.schedule, seed=spec.seed
         )
-        return result, kept
-
+        watched = [program.metric_names.index(name) for name in ("loss", objective.metric)]
+    except Exception as error:  # a proposal may ask for a model that cannot be: others can
+        return trial.ended(Outcome.FAILED, in_one_line(error))
     while True:
         try:
-            lockstep = lockstep or training.LockstepTraining(
-                engine.program(proposal.params),
-                proposal.params,
-                question.folds,
-                schedule=spec.schedule,
-                seed=spec.seed,
-            )
             scores = lockstep.advance()
-        except Exception as error:  # a proposal may ask for a model that cannot be: others can
-            return ended(Outcome.FAILED, f"{type(error).__name__}: {first_line(error)}")
-        names, n_epochs = lockstep.program.metric_names, lockstep.n_epochs
-        run.log_epoch(n_epochs, tracking.epoch_metrics(names, scores, lockstep.learning_rate()))
-        if not np.isfinite(scores[:, [names.index("loss"), names.index(objective.metric)]]).all():
-            return ended(Outcome.FAILED, f"diverged: the loss is not finite in epoch {n_epochs}")
-        curves = FoldCurves(lockstep.history(objective.metric), objective)
-        if curves.best_n_epochs == n_epochs:
-            kept = training.Kept(proposal.number, lockstep.snapshot())
+        except Exception as error:  # out of memory, most often
+            return trial.ended(Outcome.FAILED, in_one_line(error))
+        n_epochs, trial.n_updates = lockstep.n_epochs, lockstep.n_updates
+        rate = lockstep.learning_rate()
+        run.log_epoch(n_epochs, tracking.epoch_metrics(program.metric_names, scores, rate))
+        if not np.isfinite(scores[:, watched]).all():
+            return trial.ended(
+                Outcome.FAILED, f"diverged: the loss is not finite after epoch {n_epochs}"
+            )
+        curves = trial.curves = FoldCurves(lockstep.history(objective.metric), objective)
         mean = curves.mean_after(n_epochs)
-        display.epoch_ended(n_epochs, mean)
+        session.display.epoch_ended(n_epochs, mean)
+        if curves.best_n_epochs == n_epochs:
+            trial.kept = training.Kept(proposal.number, lockstep.snapshot())
         if proposal.report(n_epochs, mean, horizon_free=lockstep.horizon_free):
-            return ended(Outcome.PRUNED, f"pruned after epoch {n_epochs}: worse than the others")
+            return trial.ended(Outcome.PRUNED, f"worse than the others after epoch {n_epochs}")
         if n_epochs == lockstep.horizon:
-            return ended(Outcome.COMPLETED, f"trained {n_epochs} epochs")
+            return trial.ended(Outcome.COMPLETED, f"trained {n_epochs} epochs")
         if spec.early_stopping and spec.early_stopping.should_stop(curves):
-            return ended(
-                Outcome.STOPPED_EARLY,
-                f"no better for {spec.early_stopping.patience} epochs, "
-                f"stopped after epoch {n_epochs}",
+            patience = spec.early_stopping.patience
+            return trial.ended(
+                Outcome.STOPPED_EARLY, f"no better for {patience} epochs after {n_epochs}"
             )
         if must_stop():
-            return ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_epochs}")
+            return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_epochs}")
 
 
 def answer(
-    question: Question,
-    engine: training.Engine,
-    run: tracking.StudyRun,
-    trials: Sequence[TrialResult],
-    kept: training.Kept | None,
-    engine_record: dict[str, Any],
-    display: Display,
+    session: Session, trials: Sequence[TrialResult], kept: training.Kept | None
 ) -> StudyResult:
-    """Choose the epoch, bring the best trial's models back at it, refit, and write it all down."""
-    spec = question.spec
+    """Choose the epoch, keep the best trial's models at it, refit, and write it all down."""
+    spec, question, run = session.spec, session.question, session.run
     best = optimization.best(trials, spec)
     if best is None or best.curves is None:
         raise NoResult(no_result(trials))
@@ -253,23 +222,19 @@ def answer(
     refit = decision.refit_in(path, best, choice)
     if refit is None:
         with tempfile.TemporaryDirectory() as scratch:
-            keep_fold_models(
-                question, engine, run, best, choice.n_epochs, kept, Path(scratch), display
-            )
+            keep_fold_models(session, best, choice.n_epochs, kept, Path(scratch))
             if spec.refit.enabled:
-                refit = fit_and_log(
-                    question, engine, run, best, choice.n_epochs, Path(scratch), display
-                )
+                refit = fit_and_log(session, best, choice.n_epochs, Path(scratch))
     result = StudyResult(
         spec, question.signature, tuple(trials), best, choice, refit, path, run.url
     )
     record = {
-        "engine": engine_record,
+        "engine": {"mode": "xla" if session.engine.jit else "plain", "reason": session.why_engine},
         "seed": spec.seed,
         "splits_hash": question.folds.hash,
-        "data_fingerprint": question.development.fingerprint,
+        "data_fingerprint": question.data_fingerprint,
         "run_id": run.run_id,
-        "n_compiled_programs": engine.n_compiled,
+        "mlflow_ui": run.store.ui_hint,
         **tracking.provenance(question.home),
     }
     decision.write(path, decision.decision(result, record))
@@ -280,65 +245,12 @@ def answer(
     return result
 
 
-def keep_fold_models(
-    question: Question,
-    engine: training.Engine,
-    run: tracking.StudyRun,
-    best: TrialResult,
-    n_epochs: int,
-    kept: training.Kept | None,
-    scratch: Path,
-    display: Display,
-) -> None:
-    """Bring the best trial's fold models back at the chosen epoch and store them with the run."""
-    spec, folds = question.spec, question.folds
-    display.say(f"the best trial's fold models after {n_epochs} epochs …")
-    lockstep = training.states_at(n_epochs, best, kept, engine, folds, spec, say=display.say)
-    run.log_artifact(
-        training.write_fold_models(
-            scratch / "folds", lockstep, best, engine, folds, question.development
-        )
-    )
-
-
-def fit_and_log(
-    question: Question,
-    engine: training.Engine,
-    run: tracking.StudyRun,
-    best: TrialResult,
-    n_epochs: int,
-    scratch: Path,
-    display: Display,
-) -> RefitResult:
-    """Train on all development rows, score test rows once, log the model with its preprocessing."""
-    spec, rows = question.spec, question.development
-    display.say(f"refit on {rows.n_rows} rows for {n_epochs} epochs …")
-    fitted = training.fit_on_all_rows(
-        spec, rows, best.params, n_epochs, fold=len(question.folds), jit=engine.jit
-    )
-    sample = take_rows(rows.x, np.arange(min(rows.n_rows, 5)))
-    model_uri = tracking.log_fitted_model(
-        run.store,
-        experiment_id=run.experiment_id,
-        run_id=run.run_id,
-        files=fitted.save(scratch),
-        rows=sample,
-        predictions=fitted.predict(sample),
-        n_epochs=n_epochs,
-        params=best.params,
-    )
-    test_metrics = fitted.score(question.test) if question.test else {}
-    return RefitResult(
-        n_epochs, fitted.n_updates, rows.n_rows, fitted.batch_size, model_uri, test_metrics
-    )
-
-
 @contextmanager
 def tracked(
-    store: tracking.Store, question: Question, study: Any, engine_record: dict[str, Any]
+    store: tracking.Store, question: Question, engine: training.Engine, to_continue: Sequence[str]
 ) -> Iterator[tracking.StudyRun]:
     """Open the study's MLflow run and end it truthfully: FINISHED, KILLED or FAILED."""
-    spec = question.spec
+    spec, rows = question.spec, question.development
     with tracking.MetricWriter(store.client) as writer:
         run = tracking.StudyRun.open(
             store,
@@ -347,17 +259,16 @@ def tracked(
             signature=question.signature,
             params={
                 **spec.described(),
-                "engine.mode": engine_record["mode"],
+                "engine.mode": "xla" if engine.jit else "plain",
                 "splits_hash": question.folds.hash,
-                "data_fingerprint": question.development.fingerprint,
+                "data_fingerprint": question.data_fingerprint,
             },
             tags=tracking.provenance(question.home),
-            keep_running=optimization.run_ids_of_running(study),
+            keep_running=to_continue,
         )
-        rows = question.development
-        run.log_dataset(rows.x, rows.y, name=spec.name, fingerprint=rows.fingerprint)
         status = "FAILED"
         try:
+            run.log_dataset(rows.x, rows.y, name=spec.name, fingerprint=question.data_fingerprint)
             yield run
             status = "FINISHED"
         except Interrupted:
@@ -381,33 +292,33 @@ def no_result(trials: Sequence[TrialResult]) -> str:
     if not trials:
         return "the budget ended before the first trial was finished; the same command continues"
     outcomes = ", ".join(f"{n} {label}" for label, n in decision.outcomes(trials).items())
-    text = f"no trial has a value: {len(trials)} trials, {outcomes}"
+    text = f"no trial has a value: {len(trials)} trial(s), {outcomes}"
     failed = [trial.reason for trial in trials if trial.outcome is Outcome.FAILED]
     return f"{text}; the last failure: {failed[-1]}" if failed else text
 
 
-def first_line(error: Exception) -> str:
-    """Return an error's first line that says something."""
-    return next((line for line in str(error).splitlines() if line.strip()), "no message")
+def in_one_line(error: Exception) -> str:
+    """Return an error's type and its first line that says something."""
+    text = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    return text if isinstance(error, BadInput) else f"{type(error).__name__}: {text}"
 
 
-def main(options: Any) -> int:
+def main(options: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    display = display_for()
+    stores = {"tracking_uri": options.tracking_uri, "storage": options.storage}
     try:
         spec = with_options(load_study(options.study), options)
         if options.dry_run:
-            print(cost_of(spec, tracking_uri=options.tracking_uri, storage=options.storage))
-            return 0
-        result = search(
-            spec, tracking_uri=options.tracking_uri, storage=options.storage, display=display
-        )
+            print(cost_of(spec, **stores))
+        else:
+            print(decision.answer(search(spec, **stores, display=display_for())))
     except PipelineError as error:
-        kind = "error" if isinstance(error, BadInput) else type(error).__name__
-        print(f"{kind}: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(decision.answer(result))
-    return 0
+    except KeyboardInterrupt:
+        print("interrupted before the search began", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    return ExitCode.SUCCESS
 
 
 class _CallableModule(ModuleType):

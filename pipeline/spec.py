@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,18 +13,16 @@ from typing import Any, Literal
 import numpy as np
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
     distribution_to_json,
 )
 
 from pipeline.choice import BestOfMean, Rule
 from pipeline.curves import FoldCurves
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, require
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
 from pipeline.schedules import Constant, Schedule
+from pipeline.space import check_space, is_number, is_whole, largest
 from pipeline.study_file import source_of, without_addresses
 
 Params = dict[str, Any]
@@ -49,8 +46,8 @@ class Budget:
         _require_count("budget.n_trials", self.n_trials)
         _require_count("budget.max_failures_in_a_row", self.max_failures_in_a_row)
         if self.timeout_secs is not None:
-            is_positive = _is_number(self.timeout_secs) and self.timeout_secs > 0
-            _require(is_positive, "budget.timeout_secs", "a number > 0, or None", self.timeout_secs)
+            is_positive = is_number(self.timeout_secs) and self.timeout_secs > 0
+            require(is_positive, "budget.timeout_secs", "a number > 0, or None", self.timeout_secs)
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,8 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         _require_count("early_stopping.patience", self.patience)
-        is_margin = _is_number(self.min_delta) and self.min_delta >= 0
-        _require(is_margin, "early_stopping.min_delta", "a number ≥ 0", self.min_delta)
+        is_margin = is_number(self.min_delta) and self.min_delta >= 0
+        require(is_margin, "early_stopping.min_delta", "a number ≥ 0", self.min_delta)
 
     def should_stop(self, curves: FoldCurves) -> bool:
         """Say whether the mean has not improved for `patience` epochs."""
@@ -85,7 +82,7 @@ class Refit:
     enabled: bool = True
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.enabled, bool), "refit.enabled", "True or False", self.enabled)
+        require(isinstance(self.enabled, bool), "refit.enabled", "True or False", self.enabled)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,23 +135,23 @@ class StudySpec:
     def __post_init__(self) -> None:
         _require_function("load_data", self.load_data, "() -> data")
         _require_function("build_model", self.build_model, "params -> compiled Keras model", {})
-        _check_space(self.space)
+        check_space(self.space)
         space = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.space.items()}
         object.__setattr__(self, "space", space)
         _check_types(self)
         _require_count("batch_size", self.batch_size)
         if self.threads is not None:
             _require_count("threads", self.threads)
-        is_seed = _is_whole(self.seed) and 0 <= self.seed < 2**32
-        _require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
+        is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
+        require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
         engines = ("auto", "plain", "xla")
-        _require(self.engine in engines, "engine", "'auto', 'plain' or 'xla'", self.engine)
+        require(self.engine in engines, "engine", "'auto', 'plain' or 'xla'", self.engine)
         _check_class_weight(self.class_weight)
         _check_test_size(self.test_size)
         if self.name == "":
             object.__setattr__(self, "name", source_of(self.build_model).name)
         is_name = isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)
-        _require(
+        require(
             is_name, "name", "letters, digits, '_', '-' and '.', beginning with a letter", self.name
         )
 
@@ -205,59 +202,6 @@ class StudySpec:
         return {k: v if isinstance(v, str) else _shown(v) for k, v in fields.items()}
 
 
-def largest(dimension: BaseDistribution | Any) -> Any:
-    """Return the largest value of a dimension of the space."""
-    return max(_values(dimension))
-
-
-def smallest(dimension: BaseDistribution | Any) -> Any:
-    """Return the smallest value of a dimension of the space."""
-    return min(_values(dimension))
-
-
-def _values(dimension: BaseDistribution | Any) -> tuple[Any, ...]:
-    """Return a dimension's choices, or its two ends, or its one fixed value."""
-    match dimension:
-        case IntDistribution() | FloatDistribution():
-            return (dimension.low, dimension.high)
-        case CategoricalDistribution():
-            return dimension.choices
-        case _:
-            return (dimension,)
-
-
-def _check_space(space: Any) -> None:
-    is_dict = isinstance(space, Mapping) and all(isinstance(name, str) for name in space)
-    _require(is_dict, "space", "a dict of name -> Optuna distribution or fixed value", space)
-    for name in ("learning_rate", "max_epochs"):
-        if name not in space:
-            raise BadInput(
-                f"space must have {name!r}, got {sorted(space)}; for example "
-                "{'learning_rate': FloatDistribution(1e-4, 1e-1, log=True), "
-                "'max_epochs': IntDistribution(10, 100)}"
-            )
-    for name, dimension in space.items():
-        if isinstance(dimension, BaseDistribution | bool | int | float | str | np.generic | None):
-            continue
-        raise BadInput(
-            f"space[{name!r}] must be an Optuna distribution (optuna.distributions) or a fixed "
-            f"number or text, got {dimension!r}; for example CategoricalDistribution([32, 64])"
-        )
-    _check_positive(space, "learning_rate", whole=False)
-    for name in ("max_epochs", "batch_size"):
-        if name in space:
-            _check_positive(space, name, whole=True)
-
-
-def _check_positive(space: Mapping[str, Any], name: str, *, whole: bool) -> None:
-    dimension = space[name]
-    kind = "whole numbers ≥ 1" if whole else "finite numbers > 0"
-    for value in _values(dimension):
-        value = value.item() if isinstance(value, np.generic) else value
-        is_positive = (_is_whole(value) if whole else _is_number(value)) and value > 0
-        _require(is_positive, f"space[{name!r}]", kind, dimension)
-
-
 _TYPES: tuple[tuple[str, Any, str], ...] = (
     ("objective", Objective, "an Objective such as Objective('val_accuracy', 'maximize')"),
     ("budget", Budget, "a Budget such as Budget(n_trials=30)"),
@@ -282,7 +226,7 @@ _PLUGS = (
 
 def _check_types(spec: StudySpec) -> None:
     for name, kind, must_be in _TYPES:
-        _require(isinstance(getattr(spec, name), kind), name, must_be, getattr(spec, name))
+        require(isinstance(getattr(spec, name), kind), name, must_be, getattr(spec, name))
     for name, attributes, must, example in _PLUGS:
         value = getattr(spec, name)
         if value is None and name != "rule":
@@ -297,45 +241,32 @@ def _check_types(spec: StudySpec) -> None:
 
 def _check_class_weight(class_weight: Any) -> None:
     is_dict = isinstance(class_weight, Mapping) and all(
-        _is_number(weight) and weight >= 0 for weight in class_weight.values()
+        is_number(weight) and weight >= 0 for weight in class_weight.values()
     )
     is_word = isinstance(class_weight, str) and class_weight == "balanced"
     allowed = "'balanced', a dict of class -> weight ≥ 0, or None"
-    _require(is_dict or is_word or class_weight is None, "class_weight", allowed, class_weight)
+    require(is_dict or is_word or class_weight is None, "class_weight", allowed, class_weight)
 
 
 def _check_test_size(test_size: Any) -> None:
     is_share = isinstance(test_size, float) and 0 <= test_size < 1
-    is_count = _is_whole(test_size) and test_size >= 0
-    _require(is_share or is_count, "test_size", "a share in 0..1 or a count ≥ 0", test_size)
-
-
-def _require(holds: Any, name: str, allowed: str, value: Any) -> None:
-    if not holds:
-        raise BadInput(f"{name} must be {allowed}, got {value!r}")
+    is_count = is_whole(test_size) and test_size >= 0
+    require(is_share or is_count, "test_size", "a share in 0..1 or a count ≥ 0", test_size)
 
 
 def _require_count(name: str, value: Any) -> None:
-    _require(_is_whole(value) and value >= 1, name, "a whole number ≥ 1", value)
+    require(is_whole(value) and value >= 1, name, "a whole number ≥ 1", value)
 
 
 def _require_function(name: str, value: Any, kind: str, *arguments: Any) -> None:
     """Refuse what cannot be called with these arguments, before anything is loaded or trained."""
-    _require(callable(value), name, f"a function {kind}", value)
+    require(callable(value), name, f"a function {kind}", value)
     try:
         inspect.signature(value).bind(*arguments)
     except TypeError as error:
         raise BadInput(f"{name} must be a function {kind}, got {value!r}: {error}") from error
     except ValueError:  # written in C, without a signature
         return
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:

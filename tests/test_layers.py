@@ -28,11 +28,12 @@ LEAVES: dict[str, set[str]] = {
 LOWER = LEAVES | {
     # A study file makes a StudySpec; a StudySpec is signed with its file's source.
     "study_file": {"errors", "spec"},
-    "spec": {*LEAVES, "study_file"},
+    "space": {"errors"},
+    "spec": {*LEAVES, "space", "study_file"},
     "results": {*LEAVES, "spec"},
 }
 STEPS = ("training", "optimization", "tracking")
-ABOVE_STEPS = {"search", "cli", "refit", "report", "schedule", "maintain"}
+ABOVE_STEPS = {"search", "cli", "question", "session", "refit", "dry_run"}
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}
 LIBRARY_HOMES = {
@@ -105,7 +106,7 @@ def test_a_leaf_needs_no_heavy_library(file):
 @named(FILES)
 def test_a_library_is_used_in_its_own_folder_only(file):
     for library in libraries(file) & LIBRARY_HOMES.keys():
-        if part(file) == "spec" and library == "optuna":
+        if part(file) in ("space", "spec") and library == "optuna":
             used = {name for name in imported(file) if name.split(".")[0] == "optuna"}
             assert all(name.startswith("optuna.distributions.") for name in used)
         else:

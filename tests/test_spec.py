@@ -16,7 +16,7 @@ from pipeline.choice import BestOfMean, OneStandardError
 from pipeline.errors import BadInput
 from pipeline.objective import Objective
 from pipeline.schedules import Cosine
-from pipeline.spec import Budget, EarlyStopping, Refit, StudySpec, largest, smallest
+from pipeline.spec import Budget, EarlyStopping, Refit, StudySpec
 
 SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True), "max_epochs": 10}
 
@@ -81,20 +81,6 @@ def test_a_spec_does_not_follow_later_changes_of_the_dict():
 def test_a_spec_is_named_after_its_builders_file():
     assert spec(name="").name == "test_spec"
     assert spec(name="other").name == "other"
-
-
-@pytest.mark.parametrize(
-    ("dimension", "low", "high"),
-    [
-        (IntDistribution(2, 9), 2, 9),
-        (FloatDistribution(0.5, 2.0), 0.5, 2.0),
-        (CategoricalDistribution([5, 3, 8]), 3, 8),
-        (7, 7, 7),
-    ],
-)
-def test_a_dimension_has_a_smallest_and_a_largest_value(dimension, low, high):
-    assert (smallest(dimension), largest(dimension)) == (low, high)
-    assert spec(**in_space(max_epochs=IntDistribution(2, 9))).longest_horizon == 9
 
 
 RATE = r"space\['learning_rate'\] must be finite numbers > 0, got "

@@ -13,6 +13,11 @@ Read them in that order. `records.py`, `summary.py` and `provenance.py` never im
 takes two seconds; `models.py` logs a fitted model and `served_model.py` is what then serves it.
 """
 
+import os
+
+# MLflow tells its makers what it is used for unless it is asked not to, before it is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
 from pipeline.tracking.models import log_fitted_model
 from pipeline.tracking.provenance import provenance
 from pipeline.tracking.records import epoch_metrics

@@ -4,7 +4,7 @@
 trial's training, `models.py` the user's model, `measure.py` the choice of engine mode.
 """
 
-from pipeline.training.devices import set_up  # first: it quiets TensorFlow's import
+from pipeline.training.devices import device_names, set_up  # first: it quiets TensorFlow's import
 
 from pipeline.training.checks import check_model  # isort: skip
 from pipeline.training.engine import Engine
@@ -22,6 +22,7 @@ __all__ = [
     "ResidentEngine",
     "Snapshot",
     "check_model",
+    "device_names",
     "expected_work",
     "fit_on_all_rows",
     "measured_engine",

@@ -67,5 +67,10 @@ def set_up(threads: int | None) -> list[str]:
         raise BadInput(
             f"threads={threads} must be set before TensorFlow runs; start a new process: {error}"
         ) from error
+    return device_names()
+
+
+def device_names() -> list[str]:
+    """Return the names of the devices that training uses."""
     with quiet_start():
         return [device.name for device in tf.config.list_logical_devices()]

@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
 from pipeline.data import Dataset
 from pipeline.folds import Fold
-from pipeline.spec import StudySpec, largest, smallest
+from pipeline.space import middle, n_values, values
+from pipeline.spec import StudySpec
 from pipeline.training.lockstep import LockstepTraining
 from pipeline.training.resident import ResidentEngine
 
@@ -67,19 +65,18 @@ class Measured:
 
 def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
     """Return the search's expected fold-epochs and programs, before any trial is known."""
-    max_epochs = spec.space["max_epochs"]
-    choices = getattr(max_epochs, "choices", (smallest(max_epochs), largest(max_epochs)))
+    choices = values(spec.space["max_epochs"])
     epochs = sum(choices) / len(choices)
     n_trials = spec.budget.n_trials
     return SearchWork(
         n_fold_epochs=n_trials * len(folds) * epochs * TRAINED_SHARE,
-        n_programs=min(n_trials, _n_architectures(spec)) * _n_last_batches(spec, folds),
+        n_programs=int(min(n_trials, _n_architectures(spec))) * _n_last_batches(spec, folds),
     )
 
 
 def typical_params(spec: StudySpec) -> dict[str, Any]:
     """Return one proposal from the middle of the space, without a sampler."""
-    return {**spec.fixed, **{name: _middle(d) for name, d in spec.sampled.items()}}
+    return {**spec.fixed, **{name: middle(d) for name, d in spec.sampled.items()}}
 
 
 def measured_engine(
@@ -141,34 +138,15 @@ def _timed(
     return engine, Timing(mode, max(compile_secs - min(seconds), 0.0), min(seconds))
 
 
-def _n_architectures(spec: StudySpec) -> int:
+def _n_architectures(spec: StudySpec) -> float:
     """Return how many program keys the space can give; a continuous parameter gives any number."""
-    n = 1
+    n = 1.0
     for name, distribution in spec.sampled.items():
-        if name in ("learning_rate", "max_epochs"):
-            continue
-        match distribution:
-            case CategoricalDistribution():
-                n *= len(distribution.choices)
-            case IntDistribution():
-                n *= (distribution.high - distribution.low) // distribution.step + 1
-            case _:
-                n *= spec.budget.n_trials
+        if name not in ("learning_rate", "max_epochs"):
+            n *= n_values(distribution)
     return n
 
 
 def _n_last_batches(spec: StudySpec, folds: Sequence[Fold]) -> int:
     size = int(typical_params(spec)["batch_size"])
     return len({(len(fold.train) % size, len(fold.validation) % size) for fold in folds})
-
-
-def _middle(distribution: Any) -> Any:
-    match distribution:
-        case FloatDistribution(low=low, high=high, log=True):
-            return float(np.sqrt(low * high))
-        case FloatDistribution(low=low, high=high):
-            return (low + high) / 2
-        case IntDistribution(low=low, high=high, step=step):
-            return low + (high - low) // 2 // step * step
-        case _:
-            return distribution.choices[len(distribution.choices) // 2]

@@ -1,0 +1,72 @@
+"""A study with its data split: everything that is decided before the first trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import training
+from pipeline.data import Dataset, load
+from pipeline.folds import Folds, set_test_rows_aside, split
+from pipeline.spec import StudySpec
+from pipeline.study_file import source_of
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A checked study.
+
+    development, test: the rows to search on, and those set aside, if any
+    folds: of the development rows
+    data_fingerprint: of all rows
+    home: the project that holds the study
+    """
+
+    spec: StudySpec
+    development: Dataset
+    test: Dataset | None
+    folds: Folds
+    data_fingerprint: str
+    home: Path
+
+    @property
+    def signature(self) -> str:
+        """What makes this the same study."""
+        return self.spec.signature(
+            data_fingerprint=self.data_fingerprint, splits_hash=self.folds.hash
+        )
+
+    @property
+    def name(self) -> str:
+        """The study's name and signature: another signature is another study."""
+        return f"{self.spec.name}-{self.signature}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the study keeps its journal, its lock and its decision."""
+        return self.home / "mlruns" / "studies" / self.name
+
+    @property
+    def rows(self) -> str:
+        """The rows and how they are split, in words."""
+        sizes = sorted({len(fold.train) for fold in self.folds})
+        size = f"{sizes[0]}–{sizes[-1]}" if len(sizes) > 1 else f"{sizes[0]}"
+        text = f"{self.development.n_rows} rows, {len(self.folds)} fold(s) of {size} training rows"
+        return text if self.test is None else f"{text}, {self.test.n_rows} test rows set aside"
+
+
+def pose(spec: StudySpec, *, say: Callable[[str], None] = lambda line: None) -> Question:
+    """Load and check everything that a user can get wrong, and split the rows once.
+
+    Raises BadInput, before anything is trained or written.
+    """
+    devices = training.set_up(spec.threads)
+    data = load(spec.load_data)
+    development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
+    folds = split(development, spec.splitter, spec.seed)
+    training.check_model(spec, development, folds[0])
+    home = source_of(spec.build_model, spec.load_data).home
+    question = Question(spec, development, test, folds, data.fingerprint, home)
+    say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
+    return question

@@ -1,0 +1,101 @@
+"""The search space: Optuna distributions, and fixed values beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from pipeline.errors import BadInput, require
+
+
+def largest(dimension: BaseDistribution | Any) -> Any:
+    """Return the largest value of a dimension of the space."""
+    return max(values(dimension))
+
+
+def values(dimension: BaseDistribution | Any) -> tuple[Any, ...]:
+    """Return a dimension's choices, or its two ends, or its one fixed value."""
+    match dimension:
+        case IntDistribution() | FloatDistribution():
+            return (dimension.low, dimension.high)
+        case CategoricalDistribution():
+            return dimension.choices
+        case _:
+            return (dimension,)
+
+
+def middle(dimension: BaseDistribution) -> Any:
+    """Return a value from the middle of a distribution: of its logarithm, for a log scale."""
+    match dimension:
+        case FloatDistribution(low=low, high=high, log=True):
+            return math.sqrt(low * high)
+        case FloatDistribution(low=low, high=high):
+            return (low + high) / 2
+        case IntDistribution(low=low, high=high, step=step):
+            return low + (high - low) // 2 // step * step
+        case _:
+            choices = values(dimension)
+            return choices[len(choices) // 2]
+
+
+def n_values(dimension: BaseDistribution) -> float:
+    """Return how many values a distribution has; infinity for a continuous one."""
+    match dimension:
+        case CategoricalDistribution():
+            return len(dimension.choices)
+        case IntDistribution(low=low, high=high, step=step):
+            return (high - low) // step + 1
+        case _:
+            return math.inf
+
+
+def check_space(space: Any) -> None:
+    """Raise BadInput unless this is a space with a learning rate and a number of epochs."""
+    is_dict = isinstance(space, Mapping) and all(isinstance(name, str) for name in space)
+    require(is_dict, "space", "a dict of name -> Optuna distribution or fixed value", space)
+    for name in ("learning_rate", "max_epochs"):
+        if name not in space:
+            raise BadInput(
+                f"space must have {name!r}, got {sorted(space)}; for example "
+                "{'learning_rate': FloatDistribution(1e-4, 1e-1, log=True), "
+                "'max_epochs': IntDistribution(10, 100)}"
+            )
+    for name, dimension in space.items():
+        if isinstance(dimension, BaseDistribution | bool | int | float | str | np.generic | None):
+            continue
+        raise BadInput(
+            f"space[{name!r}] must be an Optuna distribution (optuna.distributions) or a fixed "
+            f"number or text, got {dimension!r}; for example CategoricalDistribution([32, 64])"
+        )
+    _check_positive(space, "learning_rate", whole=False)
+    for name in ("max_epochs", "batch_size"):
+        if name in space:
+            _check_positive(space, name, whole=True)
+
+
+def _check_positive(space: Mapping[str, Any], name: str, *, whole: bool) -> None:
+    dimension = space[name]
+    kind = "whole numbers ≥ 1" if whole else "finite numbers > 0"
+    for value in values(dimension):
+        value = value.item() if isinstance(value, np.generic) else value
+        is_positive = (is_whole(value) if whole else is_number(value)) and value > 0
+        require(is_positive, f"space[{name!r}]", kind, dimension)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)
