@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pipeline import training
+from pipeline.curves import FoldCurves
 from pipeline.data import Dataset, load
 from pipeline.folds import Folds, set_test_rows_aside, split
 from pipeline.spec import StudySpec
@@ -65,6 +68,8 @@ def pose(spec: StudySpec, *, say: Callable[[str], None] = lambda line: None) -> 
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
     folds = split(development, spec.splitter, spec.seed)
+    # A rule that these folds cannot support says so now, on a flat curve, not after the search.
+    spec.rule.choose(FoldCurves(np.zeros((len(folds), 1)), spec.objective), horizon=1)
     training.check_model(spec, development, folds[0])
     home = source_of(spec.build_model, spec.load_data).home
     question = Question(spec, development, test, folds, data.fingerprint, home)

@@ -32,6 +32,7 @@ from pipeline.cli import with_options
 from pipeline.curves import FoldCurves
 from pipeline.dry_run import cost_of
 from pipeline.errors import BadInput, ExitCode, Interrupted, NoResult, PipelineError, StudyFailed
+from pipeline.plots import plot_curves
 from pipeline.progress import Display, Silent, display_for
 from pipeline.question import Question, pose
 from pipeline.refit import fit_and_log, keep_fold_models
@@ -239,6 +240,7 @@ def answer(
     }
     decision.write(path, decision.decision(result, record))
     run.log_artifact(path)
+    run.log_artifact(plot_curves(result, path.with_name("curves.png")))
     metrics, tags = tracking.study_summary(result)
     run.log_metrics(metrics)
     run.set_tags(tags)

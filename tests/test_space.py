@@ -10,7 +10,7 @@ from pipeline.space import largest, middle, n_values, values
     ("dimension", "ends", "mid", "n"),
     [
         (IntDistribution(10, 60), (10, 60), 35, 51),
-        (IntDistribution(1, 10, step=4), (1, 9), 5, 3),
+        (IntDistribution(1, 9, step=4), (1, 9), 5, 3),
         (FloatDistribution(1e-4, 1e-2, log=True), (1e-4, 1e-2), 1e-3, math.inf),
         (FloatDistribution(0.0, 0.5), (0.0, 0.5), 0.25, math.inf),
         (CategoricalDistribution([8, 32, 16]), (8, 32, 16), 32, 3),
