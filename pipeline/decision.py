@@ -54,7 +54,8 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
         "fold_epochs": sum(trial.n_fold_epochs for trial in result.trials),
         "updates": sum(trial.n_updates for trial in result.trials),
         "seconds": sum(trial.seconds for trial in result.trials),
-        "run_url": result.run_url,
+        "mlflow_run": result.run_url,
+        "mlflow_ui": result.ui_command,
         **record,
     }
 
@@ -111,7 +112,8 @@ def answer(result: StudyResult) -> str:
             lines.append(f"  {'test rows, scored once':<23}{scores}")
     lines += [
         f"  {'decision':<23}{_short(result.decision_path)}",
-        f"  {'MLflow run':<23}{result.run_url}",
+        f"  {'MLflow':<23}{result.run_url}",
+        f"  {'':<23}{result.ui_command}",
     ]
     return "\n".join(lines)
 

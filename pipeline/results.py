@@ -88,7 +88,10 @@ class RefitResult:
 
 @dataclass(frozen=True, eq=False)
 class StudyResult:
-    """What a search found."""
+    """What a search found.
+
+    run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
+    """
 
     spec: StudySpec
     signature: str
@@ -98,6 +101,7 @@ class StudyResult:
     refit: RefitResult | None
     decision_path: Path
     run_url: str
+    ui_command: str
 
     def __post_init__(self) -> None:
         if self.best.value is None:

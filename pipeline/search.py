@@ -227,7 +227,15 @@ def answer(
             if spec.refit.enabled:
                 refit = fit_and_log(session, best, choice.n_epochs, Path(scratch))
     result = StudyResult(
-        spec, question.signature, tuple(trials), best, choice, refit, path, run.url
+        spec,
+        question.signature,
+        tuple(trials),
+        best,
+        choice,
+        refit,
+        path,
+        run.url,
+        run.store.ui_command,
     )
     record = {
         "engine": {"mode": "xla" if session.engine.jit else "plain", "reason": session.why_engine},
@@ -235,7 +243,6 @@ def answer(
         "splits_hash": question.folds.hash,
         "data_fingerprint": question.data_fingerprint,
         "run_id": run.run_id,
-        "mlflow_ui": run.store.ui_hint,
         **tracking.provenance(question.home),
     }
     decision.write(path, decision.decision(result, record))

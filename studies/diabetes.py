@@ -7,7 +7,6 @@ is part of the answer, and `max_epochs` is a choice of three horizons.
 """
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from sklearn.model_selection import RepeatedKFold
 from sklearn.preprocessing import StandardScaler
 
 from pipeline import Budget, Cosine, StudySpec
@@ -42,7 +41,6 @@ study = StudySpec(
     load_data=load_data,
     build_model=build_model,
     preprocess=StandardScaler(),
-    splitter=RepeatedKFold(n_splits=5, n_repeats=2),
     space={
         "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
         "max_epochs": CategoricalDistribution([10, 20, 40]),

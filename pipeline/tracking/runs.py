@@ -96,10 +96,7 @@ class StudyRun:
 
     @property
     def url(self) -> str:
-        """Where to look at it: a link on a server; else the part from '#' on goes after the UI's.
-
-        Passwords are masked.
-        """
+        """Where to look at it, once the UI runs. Passwords are masked."""
         return self.store.url_of(self.experiment_id, self.run_id)
 
     def start_trial(

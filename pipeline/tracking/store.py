@@ -27,6 +27,9 @@ from pipeline.errors import BadInput, StoreUnavailable
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+UI_ADDRESS = "http://127.0.0.1:5000"
+"""Where `mlflow ui` answers by default."""
+
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 OPENING_TIMEOUT_SECS = 60.0
 PROBE_TIMEOUT_SECS = 4
@@ -46,13 +49,13 @@ class Store:
 
     uri: MLflow's tracking URI; a password may be in it, so it is never shown
     artifact_location: where experiments keep their files; None leaves it to the server
-    ui_hint: the command that opens the UI on it, or the server's address
+    ui_command: the command that opens the UI on a database; of a server, its address
     """
 
     uri: str = field(repr=False)
     artifact_location: str | None
     client: MlflowClient = field(repr=False)
-    ui_hint: str
+    ui_command: str
 
     @property
     def address(self) -> str:
@@ -60,11 +63,9 @@ class Store:
         return mask_password(self.uri)
 
     def url_of(self, experiment_id: str, run_id: str) -> str:
-        """Return a run's address; of a database, what to append to the UI's address from '#' on."""
-        address = self.address
-        if address.startswith("http") and not address.endswith("/"):
-            address += "/"
-        return f"{address}#/experiments/{experiment_id}/runs/{run_id}"
+        """Return a run's address; of a database, the one that it has once the UI runs."""
+        server = self.address if self.uri.startswith("http") else UI_ADDRESS
+        return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def open_store(tracking_uri: str | None, home: Path) -> Store:

@@ -26,7 +26,9 @@ def test_the_default_store_lies_in_the_project_whatever_the_working_directory(
     database = home / "mlruns" / "mlflow.db"
     assert store.uri == f"sqlite:///{database}"
     assert store.artifact_location == str(home / "mlruns" / "artifacts")
-    assert store.ui_hint == f"mlflow ui --backend-store-uri sqlite:///{database} --host 127.0.0.1"
+    assert (
+        store.ui_command == f"mlflow ui --backend-store-uri sqlite:///{database} --host 127.0.0.1"
+    )
     assert not list(elsewhere.iterdir())
 
 
