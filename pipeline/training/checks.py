@@ -10,7 +10,14 @@ from pipeline.errors import BadInput, unknown_name
 from pipeline.folds import Fold, preprocessed
 from pipeline.spec import StudySpec
 from pipeline.training.measure import typical_params
-from pipeline.training.models import build, dims, fold_seed, logged_names
+from pipeline.training.models import (
+    add_variables,
+    call_builder,
+    dims,
+    fold_seed,
+    labels,
+    logged_names,
+)
 
 
 def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
@@ -20,8 +27,9 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     the monitored metric.
     """
     x, _ = preprocessed(data, fold, spec.preprocess)
-    model = build(spec, typical_params(spec), fold_seed(spec.seed, fold.index), (x[:2], data.y[:2]))
-    check_labels(model, data.y)
+    model = call_builder(spec, typical_params(spec), fold_seed(spec.seed, fold.index))
+    check_labels(model, data.y)  # first: its messages are about labels, Keras's about tensors
+    add_variables(model, (x[:2], labels(data.y[:2])))
     check_objective(model, spec.objective.metric)
     return model
 
@@ -39,6 +47,11 @@ def check_labels(model: keras.Model, y: np.ndarray) -> None:
     Keras would broadcast a [n] target against [n, 3] outputs, or read class 10 of 10 past the end,
     and train on nonsense.
     """
+    if y.dtype.kind not in "fiub":
+        raise BadInput(
+            f"y must be numbers, got dtype {y.dtype}: {y[:3].tolist()} …; "
+            "encode classes as 0, 1, 2, …"
+        )
     outputs = getattr(model, "outputs", None)
     if not outputs or len(outputs) != 1 or not isinstance(model.loss, str | keras.losses.Loss):
         return
@@ -46,8 +59,6 @@ def check_labels(model: keras.Model, y: np.ndarray) -> None:
     output = tuple(outputs[0].shape[1:])
     described = f"loss {loss} with model output [n{dims((None, *output), ', ')}]"
     got = f"got y of shape [n{dims(y.shape, ', ')}], dtype {y.dtype}"
-    if y.dtype.kind not in "fiub":
-        raise BadInput(f"{described} needs y as numbers, {got}: {y[:3].tolist()} …")
     if loss == "sparse_categorical_crossentropy":
         _check_sparse(y, output, described, got)
         return

@@ -126,6 +126,7 @@ class CompiledEpoch:
         known = {id(variable) for variable in self.variables}
         missing = [variable for variable in graph.variables if id(variable) not in known]
         if missing:
+            _refuse_unlisted_seeds(missing)
             self.variables += missing
             self._function = self._compile()
             graph = self._trace(arrays, train, validation, rates)
@@ -182,7 +183,8 @@ class CompiledEpoch:
 
         def update(index: Any, batch_rows: Any) -> None:
             self._learning_rate = learning_rates[index]
-            self._model.train_step(_batch(arrays.x, arrays.y, arrays.train_weight, batch_rows))
+            batch = _batch(arrays.x, arrays.y, arrays.train_weight, batch_rows)
+            self._refuse_other_logs("train_step", self._model.train_step(batch))
 
         _for_each(rows.full, rows.n_full, update)
         if rows.last.shape[0]:
@@ -196,7 +198,7 @@ class CompiledEpoch:
         def score(index: Any, batch_rows: Any) -> None:
             batch = _batch(arrays.x, arrays.y, arrays.validation_weight, batch_rows)
             if losses is None:
-                self._model.test_step(batch)
+                self._refuse_other_logs("test_step", self._model.test_step(batch))
             else:
                 losses.test_step(index, batch)
 
@@ -208,6 +210,19 @@ class CompiledEpoch:
         full = tf.reshape(collected.stack(), [-1])
         last = losses.seen if rows.last.shape[0] else full[:0]
         return self._metrics(), tf.concat([full, last], 0)
+
+    def _refuse_other_logs(self, step: str, logs: Any) -> None:
+        """Raise NotResident when a step reports what no metric keeps: it has no value per epoch.
+
+        (`fit` would then report the last batch's value as the epoch's.)
+        """
+        names = set(self._model.get_metrics_result())
+        returned = set(logs) if isinstance(logs, dict) else {type(logs).__name__}
+        if returned != names:
+            raise NotResident(
+                f"its {step} returns {sorted(returned)} where its metrics are {sorted(names)}; it "
+                "must update keras.metrics and return self.get_metrics_result()"
+            )
 
     def _metrics(self) -> Any:
         result = self._model.get_metrics_result()
@@ -249,6 +264,8 @@ class RowLosses:
 def row_losses(model: keras.Model, y: Any, y_pred: Any) -> Any:
     """Return the compiled loss of each row, [n_rows], before reduction and sample weights."""
     loss = model._compile_loss._flat_losses[0]
+    if len(y_pred.shape) == 1:  # Keras would take the mean over the rows
+        y_pred = y_pred[:, None]
     values = loss.loss.call(
         keras.ops.convert_to_tensor(y, dtype=loss.loss.dtype),
         keras.ops.convert_to_tensor(y_pred, dtype=loss.loss.dtype),
@@ -272,13 +289,22 @@ def _why_no_row_losses(model: keras.Model) -> str:
     of_loss = getattr(losses[0].loss, "fn", type(losses[0].loss))
     if not of_loss.__module__.startswith("keras."):
         return "the loss is not one of Keras's own"
-    if any(_masks(layer) for layer in model.layers):
+    if any(_masks(layer) for layer in model._flatten_layers()):
         return "the model masks time steps"
     return ""
 
 
 def _masks(layer: keras.Layer) -> bool:
     return isinstance(layer, keras.layers.Masking) or bool(getattr(layer, "mask_zero", False))
+
+
+def _refuse_unlisted_seeds(variables: Sequence[tf.Variable]) -> None:
+    """Raise NotResident for a seed generator that is not the model's: no fold would start it anew."""
+    if any("seed_generator_state" in variable.name for variable in variables):
+        raise NotResident(
+            "it draws from keras.random without a seed, or with a SeedGenerator that is not an "
+            "attribute of a layer; make one in the layer: self.seed = keras.random.SeedGenerator()"
+        )
 
 
 def _refuse_hidden_state(graph: Any, variables: Sequence[tf.Variable]) -> None:

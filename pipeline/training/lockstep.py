@@ -88,6 +88,8 @@ class LockstepTraining:
 
     def learning_rate(self) -> float:
         """Return the learning rate of the last update so far, in the first fold."""
+        if self.n_epochs == 0:
+            raise ValueError("no epoch has been trained: there is no last update yet")
         fold = next(iter(self._folds.values()))
         return float(self._learning_rates(fold, self.n_epochs - 1)[-1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,13 @@ def build(spec: StudySpec, params: Mapping[str, Any], seed: int, batch: tuple) -
     batch: (x, y) or (x, y, sample_weight) of a few rows, for shapes and types
     Raises BadInput when the builder raises or what it returns cannot be trained.
     """
+    model = call_builder(spec, params, seed)
+    add_variables(model, batch)
+    return model
+
+
+def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras.Model:
+    """Return what the study's builder returns, its initial weights decided by the seed."""
     keras.utils.set_random_seed(seed)
     try:
         model = spec.build_model(dict(params))
@@ -41,6 +49,11 @@ def build(spec: StudySpec, params: Mapping[str, Any], seed: int, batch: tuple) -
             f"build_model({dict(params)}) raised {type(error).__name__}: {error}"
         ) from error
     _check(model)
+    return model
+
+
+def add_variables(model: keras.Model, batch: tuple) -> None:
+    """Build what is not built yet: layers, metrics, loss and optimizer, for rows like `batch`."""
     try:
         # What `fit` does before its first step: build layers, metrics, loss and optimizer from
         # shapes alone. There is no public call for it that does not also train.
@@ -49,9 +62,11 @@ def build(spec: StudySpec, params: Mapping[str, Any], seed: int, batch: tuple) -
         x, y = (np.shape(part) for part in batch[:2])
         raise BadInput(
             f"the model does not fit the data: x is [n, {dims(x)}], y is [n{dims(y, ', ')}], and "
-            f"Keras says: {_first_line(error)}"
+            f"Keras says: {_telling_line(error)}"
         ) from error
-    return model
+    optimizer = optimizer_of(model)
+    if not optimizer.built:
+        optimizer.build(model.trainable_variables)
 
 
 def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
@@ -88,6 +103,11 @@ def logged_names(model: keras.Model) -> list[str]:
     return [name for name, value in model.get_metrics_result().items() if np.ndim(value) == 0]
 
 
+def labels(y: np.ndarray) -> np.ndarray:
+    """Return y as `fit` hands it to a model: floats as float32, integers as they are."""
+    return y.astype(np.float32) if y.dtype.kind == "f" else y
+
+
 def _check(model: Any) -> None:
     if not isinstance(model, keras.Model):
         raise BadInput(f"build_model must return a keras.Model, got {type(model).__name__}")
@@ -100,6 +120,7 @@ def _check(model: Any) -> None:
         )
     if model.run_eagerly:
         raise BadInput("a model compiled with run_eagerly=True cannot be compiled; leave it out")
+    optimizer_of(model)
 
 
 def dims(shape: tuple, before: str = "") -> str:
@@ -108,6 +129,12 @@ def dims(shape: tuple, before: str = "") -> str:
     return before + dims if dims else ""
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _telling_line(error: Exception) -> str:
+    """Return the first line that is about this error: Keras wraps it in sentences about others."""
+    lines = [line.strip(" '") for line in _COLOURS.sub("", str(error)).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_WRAPPING)]
+    return telling[0] if telling else type(error).__name__
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_WRAPPING = ("Exception encountered", "Unable to automatically build the model")

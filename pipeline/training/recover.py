@@ -75,6 +75,8 @@ def write_fold_models(
     rows, numbers, predictions = [], [], []
     for fold in folds:
         model = program.model(fold.index, training.states[fold.index], best.params)
+        # Weights alone: a new model's optimizer has no slots yet, and would refuse the file.
+        model.optimizer = None
         model.save_weights(folder / f"fold_{fold.index}.weights.h5")
         rows.append(fold.validation)
         numbers.append(np.full(len(fold.validation), fold.index))

@@ -21,7 +21,14 @@ from pipeline.schedules import Schedule
 from pipeline.spec import StudySpec
 from pipeline.training.compiled_epoch import Arrays, CompiledEpoch, Rows
 from pipeline.training.engine import FoldEpoch, NotResident, State
-from pipeline.training.models import build, fold_seed, inner, optimizer_of, trained_variables
+from pipeline.training.models import (
+    build,
+    fold_seed,
+    inner,
+    labels,
+    optimizer_of,
+    trained_variables,
+)
 from pipeline.training.optimizer_schedule import OptimizerSchedule
 
 MAX_PROGRAMS = 8
@@ -86,7 +93,7 @@ class ResidentEngine:
 
     def _place(self, data: Dataset) -> None:
         """Put rows, labels and weights on the device; without preprocessing, folds share rows."""
-        y = tf.constant(data.y)
+        y = tf.constant(labels(data.y))
         validation_weight = (
             None if data.sample_weight is None else tf.constant(data.sample_weight, tf.float32)
         )
@@ -205,11 +212,7 @@ class ResidentProgram:
         parts = (arrays.x, arrays.y, arrays.train_weight)
         batch = tuple(part[:2] for part in parts if part is not None)
         seed = fold_seed(self._engine.spec.seed, fold)
-        model = build(self._engine.spec, params, seed, batch)
-        optimizer = optimizer_of(model)
-        if not optimizer.built:
-            optimizer.build(model.trainable_variables)
-        return model
+        return build(self._engine.spec, params, seed, batch)
 
     def _rows(self, rows: np.ndarray) -> Rows:
         return Rows.of(rows, self._batch_size, self._max_full)

@@ -1,0 +1,336 @@
+"""The compiled epoch is `fit`: the same curves and weights, bit for bit, from the same rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.data import Dataset
+from pipeline.folds import Fold, training_weights
+from pipeline.training import LockstepTraining
+from tests.training.fit import fit
+from tests.training.models import (
+    N_CLASSES,
+    N_COLUMNS,
+    Case,
+    batch_normalised,
+    case,
+    classes,
+    compiled,
+    convolutional,
+    dense,
+    dropout,
+    hidden,
+    images,
+    numbers,
+    regression,
+    regularised,
+    softmax,
+    tokens,
+)
+
+
+def assert_equals_fit(
+    case: Case,
+    *,
+    every_fold: bool = False,
+    n_epochs: int = 3,
+    jit: bool = False,
+    atol: float = 0.0,
+    **of_fit: Any,
+) -> LockstepTraining:
+    """Train all folds in lockstep; compare with `fit` of each, or of the last, to save time."""
+    training = case.trained(n_epochs, jit=jit)
+    for fold in case.folds if every_fold else case.folds[-1:]:
+        fitted = fit(case, fold, n_epochs, jit=jit, **of_fit)
+        assert set(fitted.curves) == set(training.program.metric_names)
+        for name, curve in fitted.curves.items():
+            np.testing.assert_allclose(
+                training.history(name)[fold.index], curve, rtol=0, atol=atol,
+                err_msg=f"{name} of fold {fold.index}",
+            )  # fmt: skip
+        model = training.program.model(fold.index, training.states[fold.index], case.params)
+        for ours, theirs in zip(model.weights, fitted.model.weights, strict=True):
+            np.testing.assert_allclose(
+                np.array(ours), np.array(theirs), rtol=0, atol=atol, err_msg=ours.path
+            )
+    return training
+
+
+MODELS = {
+    "dense": (dense, classes, 0.0),
+    "convolutional": (convolutional, images, 0.0),
+    # The moving variance is computed by another kernel inside a loop; it is the same to 1e-5.
+    "batch_normalised": (batch_normalised, classes, 1e-5),
+    "dropout": (dropout, classes, 0.0),
+}
+# 44 rows in two folds: 22 train, 22 validate.
+BATCHES = {"smaller last batch": 8, "no last batch": 11, "batch larger than rows": 32}
+
+
+@pytest.mark.parametrize("batch_size", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("name", MODELS)
+def test_curves_and_weights_equal_fit(name, batch_size):
+    build, data, atol = MODELS[name]
+    assert_equals_fit(case(build, data(), batch_size=batch_size), every_fold=True, atol=atol)
+
+
+@pytest.mark.parametrize("batch_size", [8, 11], ids=["smaller last batch", "no last batch"])
+def test_equals_fit_under_xla(batch_size):
+    assert_equals_fit(case(dense, batch_size=batch_size), jit=True)
+
+
+def test_folds_of_different_sizes_equal_fit():
+    rows = np.arange(44)
+    folds = (Fold(0, rows[:16], rows[16:]), Fold(1, rows[11:], rows[:11]))
+    assert_equals_fit(case(dense, folds=folds), every_fold=True)
+
+
+# --- weights of rows ---
+
+
+def weighted_model(params):
+    model = dense(params)
+    model.compile(
+        optimizer=model.optimizer, loss=model.loss, metrics=["accuracy"],
+        weighted_metrics=[keras.metrics.SparseCategoricalCrossentropy(name="weighted")],
+    )  # fmt: skip
+    return model
+
+
+def some_weights(n_rows=44):
+    return np.random.default_rng(1).uniform(0, 3, n_rows).astype(np.float32)
+
+
+def test_sample_weights_equal_fit():
+    assert_equals_fit(case(weighted_model, classes(sample_weight=some_weights())))
+
+
+def test_class_weights_equal_fit_and_leave_validation_unweighted():
+    assert_equals_fit(case(weighted_model, class_weight={0: 1.0, 1: 5.0, 2: 0.2}))
+
+
+def test_class_weights_multiply_sample_weights():
+    data, by_class = classes(sample_weight=some_weights()), {0: 1.0, 1: 5.0, 2: 0.2}
+    product = data.sample_weight * np.array([by_class[label] for label in data.y], np.float32)
+    assert_equals_fit(case(dense, data, class_weight=by_class), train_weight=product)
+
+
+def test_balanced_class_weights_are_the_training_rows_own():
+    rows = np.arange(44)
+    folds = (Fold(0, rows[rows % 3 > 0], rows[rows % 3 == 0]), Fold(1, rows[5:], rows[:5]))
+    data = classes()
+    counts = np.bincount(data.y[folds[0].train], minlength=N_CLASSES)
+    weights = training_weights(data, folds[0], "balanced")
+    np.testing.assert_allclose(weights[folds[0].train].sum(), len(folds[0].train), rtol=1e-6)
+    assert counts[0] == 0  # a class that has no training rows in this fold does not crash
+    case_ = case(dense, data, folds=folds, class_weight="balanced")
+    training = case_.trained(1)
+    for fold in folds:
+        fitted = fit(case_, fold, 1, train_weight=training_weights(data, fold, "balanced"))
+        assert training.history("loss")[fold.index] == fitted.curves["loss"]
+        assert training.history("val_loss")[fold.index] == fitted.curves["val_loss"]
+
+
+# --- optimizers ---
+
+
+def with_optimizer(make):
+    return lambda params: compiled(
+        hidden(), softmax(), params=params, optimizer=make(params["learning_rate"])
+    )
+
+
+OPTIMIZERS = {
+    "Adam": lambda rate: keras.optimizers.Adam(rate),
+    "AdamW": lambda rate: keras.optimizers.AdamW(rate, weight_decay=0.1),
+    "momentum, clipnorm": lambda rate: keras.optimizers.SGD(
+        rate, momentum=0.9, nesterov=True, clipnorm=0.1
+    ),
+    # 3 updates an epoch and accumulation over 2: the accumulator is half full between epochs.
+    "gradient accumulation": lambda rate: keras.optimizers.Adam(
+        rate, gradient_accumulation_steps=2
+    ),
+    "moving average": lambda rate: keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.7),
+    "moving average, overwriting": lambda rate: keras.optimizers.Adam(
+        rate, use_ema=True, ema_momentum=0.7, ema_overwrite_frequency=4
+    ),
+    # The first scale overflows nothing; it doubles every 4 updates.
+    "loss scaling": lambda rate: keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.Adam(rate), initial_scale=4.0, dynamic_growth_steps=4
+    ),
+    "loss scaling, moving average": lambda rate: keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.7), initial_scale=4.0
+    ),
+    "loss scaling that overflows": lambda rate: keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.Adam(rate), initial_scale=3e38
+    ),
+    "Muon": lambda rate: keras.optimizers.Muon(rate),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_equal_fit(name):
+    assert_equals_fit(case(with_optimizer(OPTIMIZERS[name])))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        keras.optimizers.schedules.CosineDecay(0.05, decay_steps=9, warmup_steps=2, warmup_target=0.1),
+        keras.optimizers.schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001]),
+        keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.7, staircase=True),
+    ],
+    ids=lambda schedule: type(schedule).__name__,
+)  # fmt: skip
+def test_a_schedule_object_of_the_optimizer_equals_fit(schedule):
+    training = assert_equals_fit(case(with_optimizer(lambda rate: keras.optimizers.Adam(schedule))))
+    assert training.learning_rate() == pytest.approx(float(schedule(8)))
+
+
+# --- models with something of their own ---
+
+
+class OwnTrainStep(keras.Model):
+    """Scales its loss and reports a metric of its own."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.norm = keras.metrics.Mean(name="norm")
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            y_pred = self(x, training=True)
+            loss = 2.0 * self.compute_loss(x, y, y_pred)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self._loss_tracker.update_state(loss)
+        self.norm.update_state(tf.linalg.global_norm(gradients))
+        for metric in self.metrics:
+            if metric.name not in ("loss", "norm"):
+                metric.update_state(y, y_pred)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+class OwnTestStep(keras.Model):
+    """Validates with its own measure."""
+
+    def test_step(self, data):
+        x, y = data
+        self._loss_tracker.update_state(tf.reduce_mean(tf.abs(self(x) - 0.25)))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+def own_train_step(params):
+    return compiled(hidden(), softmax(), params=params, kind=OwnTrainStep, metrics=[])
+
+
+def own_test_step(params):
+    return compiled(hidden(), softmax(), params=params, kind=OwnTestStep, metrics=[])
+
+
+def test_a_custom_train_step_equals_fit():
+    assert_equals_fit(case(own_train_step))
+
+
+def test_a_custom_test_step_is_honoured_and_hides_row_losses():
+    case_, said = case(own_test_step), []
+    training = assert_equals_fit(case_)
+    assert all(epoch.row_losses is None for epoch in training.last.values())
+    case_.training(case_.engine(say=said.append))
+    assert said == ["no row-level losses: the model has its own test_step"]
+
+
+def seeded_dropout(params):
+    return compiled(hidden(), keras.layers.Dropout(0.3, seed=7), softmax(), params=params)
+
+
+def embedded(params):
+    return compiled(
+        keras.layers.Embedding(16, 4), keras.layers.Flatten(), softmax(),
+        params=params, shape=(4,), dtype="int32",
+    )  # fmt: skip
+
+
+def frozen(params):
+    layer = keras.layers.BatchNormalization()
+    layer.trainable = False
+    return compiled(hidden(trainable=False), layer, hidden(), softmax(), params=params)
+
+
+def with_auc(params):
+    return compiled(
+        hidden(), keras.layers.Dense(1, activation="sigmoid"), params=params,
+        loss="binary_crossentropy", metrics=[keras.metrics.AUC(name="auc"), "accuracy"],
+    )  # fmt: skip
+
+
+def noisy(params):
+    return compiled(
+        keras.layers.GaussianNoise(0.1), hidden(), keras.layers.AlphaDropout(0.2), softmax(),
+        params=params,
+    )  # fmt: skip
+
+
+def recurrent(params):
+    return compiled(
+        keras.layers.Reshape((N_COLUMNS, 1)), keras.layers.GRU(4, dropout=0.2), softmax(),
+        params=params,
+    )  # fmt: skip
+
+
+def binary():
+    data = classes()
+    return Dataset(data.x, (data.y == 1).astype(int))
+
+
+MODELS_WITH_MORE = {
+    "L2": (regularised, classes, 0.0),
+    "seeded dropout": (seeded_dropout, classes, 0.0),
+    "noise": (noisy, classes, 0.0),
+    "recurrent": (recurrent, classes, 0.0),
+    "embedding of integers": (embedded, tokens, 0.0),
+    "frozen layers": (frozen, classes, 1e-5),
+    "AUC": (with_auc, binary, 0.0),
+    "regression": (regression, numbers, 0.0),
+    "regression on one column": (regression, lambda: numbers(column=True), 0.0),
+}
+
+
+@pytest.mark.parametrize("name", MODELS_WITH_MORE)
+def test_equals_fit_for(name):
+    build, data, atol = MODELS_WITH_MORE[name]
+    assert_equals_fit(case(build, data()), atol=atol)
+
+
+def mixed_precision(params):
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        return compiled(
+            hidden(), keras.layers.Dense(N_CLASSES),
+            keras.layers.Activation("softmax", dtype="float32"), params=params,
+        )  # fmt: skip
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+
+
+def test_mixed_precision_equals_fit():
+    training = assert_equals_fit(case(mixed_precision))
+    assert training.last[0].row_losses is not None
+
+
+def test_preprocessing_is_fitted_on_the_folds_training_rows():
+    from sklearn.preprocessing import StandardScaler
+
+    case_ = case(dense, preprocess=StandardScaler())
+    training = case_.trained(1)
+    for fold in case_.folds:
+        x = StandardScaler().fit(case_.data.x[fold.train]).transform(case_.data.x)
+        fitted = fit(case_, fold, 1, x=x)
+        assert training.history("val_loss")[fold.index] == fitted.curves["val_loss"]
