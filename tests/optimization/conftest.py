@@ -15,6 +15,12 @@ from pipeline.results import Outcome, TrialResult
 from pipeline.spec import StudySpec
 
 
+@pytest.fixture(autouse=True)
+def _no_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a journal not wait for the disk: it must outlive the machine, a test need not."""
+    monkeypatch.setattr("os.fsync", lambda file: None)
+
+
 @pytest.fixture
 def make_spec() -> Callable[..., StudySpec]:
     def make(max_epochs: Any = 10, **fields: Any) -> StudySpec:
