@@ -99,6 +99,9 @@ def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | Non
         return bool(session.stop) or time.monotonic() > deadline
 
     while len(trials) < budget.n_trials and not must_stop():
+        if optimization.exhausted(session.study, spec):
+            session.display.say(f"the sampler has no more to propose after {len(trials)} trial(s)")
+            break
         proposal = optimization.next_proposal(session.study, spec)
         result, states = evaluate(proposal, session, must_stop)
         if result.outcome is Outcome.INTERRUPTED:

@@ -4,6 +4,7 @@ from pipeline.optimization.storage import masked, open_study
 from pipeline.optimization.trials import (
     Proposal,
     best,
+    exhausted,
     finished,
     next_proposal,
     run_ids_of_running,
@@ -12,6 +13,7 @@ from pipeline.optimization.trials import (
 __all__ = [
     "Proposal",
     "best",
+    "exhausted",
     "finished",
     "masked",
     "next_proposal",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import optuna
@@ -11,6 +12,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from pipeline.errors import BadInput, StoreUnavailable
 from pipeline.spec import StudySpec
+
+RECORD = b'{"op_code":'
+"""How every line of an Optuna journal begins."""
 
 
 def open_study(storage: str | Path, name: str, spec: StudySpec) -> optuna.Study:
@@ -31,20 +35,17 @@ def open_study(storage: str | Path, name: str, spec: StudySpec) -> optuna.Study:
     except BadInput:
         raise
     except Exception as error:
+        lines = str(error).strip().splitlines() or ["no message"]
         raise StoreUnavailable(
             f"the study's storage must be a writable journal file or a database URL, got "
-            f"{masked(storage)}: {type(error).__name__}: {str(error).splitlines()[0]}"
+            f"{masked(storage)}: {type(error).__name__}: {masked(lines[0])}"
         ) from error
 
 
 def masked(storage: str | Path) -> str:
-    """Return a storage's address without its password."""
-    text = str(storage)
-    if "://" not in text:
-        return text
-    from sqlalchemy.engine import make_url
-
-    return make_url(text).render_as_string(hide_password=True)
+    """Return a storage's address, or a text with URLs in it, with every password as ***."""
+    text = re.sub(r"://([^/\s:@]*):\S*@", r"://\1:***@", str(storage))
+    return re.sub(r"(?i)([?&][^=&\s]*password=)[^&\s]+", r"\1***", text)
 
 
 def _open(storage: str | Path) -> BaseStorage:
@@ -62,12 +63,22 @@ def _open(storage: str | Path) -> BaseStorage:
 
 
 def _mend(journal: Path) -> None:
-    """Cut off a torn last line, which would break the next write, and drop a dead writer's lock."""
+    """Cut off a torn last line, which would break the next write, and drop a dead writer's lock.
+
+    Raises ValueError for a file that is no journal, and leaves it as it is.
+    """
+    if journal.exists():
+        content = journal.read_bytes()
+        if not _is_journal(content):
+            raise ValueError("this file is no Optuna journal")
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with journal.open("r+b") as file:
+                file.truncate(whole)
     journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
-    if not journal.exists():
-        return
-    content = journal.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with journal.open("r+b") as file:
-            file.truncate(whole)
+
+
+def _is_journal(content: bytes) -> bool:
+    """Whether the first line is a journal's, be it torn; an empty file may become one."""
+    first, newline, _ = content.partition(b"\n")
+    return first.startswith(RECORD) or (not newline and RECORD.startswith(first))

@@ -8,7 +8,7 @@ for proposal in iter(lambda: next_proposal(study, spec), ...):
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,11 @@ STATES = {
     Outcome.FAILED: TrialState.FAIL,
 }
 """An interrupted trial stays RUNNING: the next session goes on with it."""
+
+
+LAID_OUT = (optuna.samplers.GridSampler, optuna.samplers.QMCSampler)
+"""Samplers whose seed lays out all points before the first trial: one seed serves every trial, or
+each would take its point from another layout. How many points are used is kept in the study."""
 
 
 class Proposal:
@@ -68,14 +73,16 @@ class Proposal:
         """Tell Optuna the mean after `n_epochs` epochs; return whether to prune.
 
         A continued trial passes through epochs that were reported before it was interrupted:
-        they are skipped, since the pruner judges a trial by its last report.
+        they are skipped, since the pruner judges a trial by its last report. For the same reason
+        the pruner is not asked between two shares of a horizon.
         """
-        for step in comparable_steps(n_epochs, self._horizon, horizon_free=horizon_free):
+        steps = comparable_steps(n_epochs, self._horizon, horizon_free=horizon_free)
+        for step in steps:
             if step > self._last_step:
                 self._trial.report(mean, step)
                 self._last_step = step
-            elif step < self._last_step:
-                return False
+        if self._last_step not in steps:
+            return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False
         return self._trial.should_prune()
@@ -94,8 +101,16 @@ class Proposal:
                 "reason": result.reason,
             },
         )
-        if result.outcome in STATES:
-            self._trial.study.tell(self._trial, values=result.value, state=STATES[result.outcome])
+        if result.outcome not in STATES:
+            return
+        study = self._trial.study
+        try:
+            study.tell(self._trial, values=result.value, state=STATES[result.outcome])
+        except RuntimeError:
+            # A grid that is exhausted calls Study.stop(), which Optuna refuses outside its own
+            # loop. The trial is stored by then; see `exhausted`.
+            if not study.trials[self.number].state.is_finished():
+                raise
 
     @property
     def _horizon(self) -> int:
@@ -126,12 +141,49 @@ def next_proposal(study: optuna.Study, spec: StudySpec) -> Proposal:
     number = running[0].number if running else len(study.get_trials(deepcopy=False))
     study.sampler = make_sampler(spec, number)
     study.pruner = spec.pruner or optuna.pruners.MedianPruner()
-    if not running:
+    try:
+        if running:
+            return Proposal(_continued(study, running[0], spec), spec)
         return Proposal(study.ask(fixed_distributions=spec.sampled), spec)
-    trial = Trial(study, running[0]._trial_id)
-    for name, distribution in spec.sampled.items():
-        trial._suggest(name, distribution)
-    return Proposal(trial, spec)
+    except (ImportError, ValueError) as error:
+        raise BadInput(
+            f"sampler must propose {', '.join(spec.sampled)}, got {study.sampler!r}, which raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def exhausted(study: optuna.Study, spec: StudySpec) -> bool:
+    """Whether the sampler has no more to propose, as a grid that was tried to the end."""
+    sampler = make_sampler(spec, len(study.get_trials(deepcopy=False)))
+    return hasattr(sampler, "is_exhausted") and sampler.is_exhausted(study)
+
+
+def _continued(study: optuna.Study, running: FrozenTrial, spec: StudySpec) -> Trial:
+    """Return a trial that was left running, with the parameters that it did not live to store."""
+    trial = Trial(study, running._trial_id)
+    if not spec.sampled.keys() <= running.params.keys():
+        trial._fixed_params = _proposed_again(study, running.number, spec)
+        for name, distribution in spec.sampled.items():
+            trial._suggest(name, distribution)
+    return trial
+
+
+def _proposed_again(study: optuna.Study, number: int, spec: StudySpec) -> dict[str, Any]:
+    """Return what was proposed for a trial, from a copy of the study as it was then.
+
+    Samplers look at parameters that are already stored, and their random numbers stand elsewhere
+    after those: the rest cannot be asked for alone.
+    """
+    earlier = optuna.create_study(
+        study_name=study.study_name,
+        direction=study.direction,
+        sampler=make_sampler(spec, number),
+        pruner=study.pruner,
+    )
+    for key, value in study._storage.get_study_system_attrs(study._study_id).items():
+        earlier._storage.set_study_system_attr(earlier._study_id, key, value)
+    earlier.add_trials(study.get_trials(deepcopy=False)[:number])
+    return earlier.ask(fixed_distributions=spec.sampled).params
 
 
 def make_sampler(spec: StudySpec, number: int) -> optuna.samplers.BaseSampler:
@@ -139,8 +191,13 @@ def make_sampler(spec: StudySpec, number: int) -> optuna.samplers.BaseSampler:
     seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
     if spec.sampler is None:
         return optuna.samplers.TPESampler(seed=seed)
+    sampler = _made(spec.sampler, seed)
+    return _made(spec.sampler, spec.seed) if isinstance(sampler, LAID_OUT) else sampler
+
+
+def _made(factory: Callable[[int], Any], seed: int) -> optuna.samplers.BaseSampler:
     try:
-        sampler = spec.sampler(seed)
+        sampler = factory(seed)
     except Exception as error:
         raise BadInput(f"sampler({seed}) raised {type(error).__name__}: {error}") from error
     if not isinstance(sampler, optuna.samplers.BaseSampler):

@@ -1,0 +1,166 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import BadInput, StoreUnavailable
+from pipeline.optimization import masked, next_proposal, open_study
+
+FIRST_RECORD = b'{"op_code":0,"worker_id":"'
+
+
+def test_a_fresh_journal_is_made_with_its_folders(make_spec, tmp_path):
+    path = tmp_path / "deep" / "er" / "journal.log"
+    study = open_study(path, "study", make_spec())
+    assert study.trials == []
+    assert path.read_bytes().startswith(FIRST_RECORD)
+
+
+def test_the_direction_is_the_objectives(make_spec, tmp_path):
+    from pipeline.objective import Objective
+
+    spec = make_spec(objective=Objective("val_accuracy", "maximize"))
+    assert open_study(tmp_path / "j.log", "study", spec).direction.name == "MAXIMIZE"
+
+
+def test_the_same_name_is_the_same_study(make_spec, open_journal):
+    spec = make_spec()
+    next_proposal(open_journal(spec), spec)
+    assert len(open_journal(spec).trials) == 1
+
+
+def test_a_torn_last_line_is_cut_and_the_next_write_works(make_spec, open_journal, tmp_path):
+    spec, path = make_spec(), tmp_path / "journal.log"
+    study = open_journal(spec)
+    next_proposal(study, spec).write_note("kept", 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code":8,"worker_id":"half a rec')
+    study = open_journal(spec)
+    assert path.read_bytes().startswith(whole)
+    assert b"half a rec" not in path.read_bytes()
+    next_proposal(study, spec).write_note("next", 2)
+    assert open_journal(spec).trials[0].user_attrs == {"kept": 1, "next": 2}
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 5, len(FIRST_RECORD)])
+def test_a_journal_torn_in_its_first_line_begins_anew(n_bytes, make_spec, open_journal, tmp_path):
+    (tmp_path / "journal.log").write_bytes(FIRST_RECORD[:n_bytes])
+    assert open_journal(make_spec()).trials == []
+
+
+def test_a_dead_writers_lock_is_not_waited_for(make_spec, open_journal, tmp_path):
+    spec = make_spec()
+    open_journal(spec)
+    (tmp_path / "journal.log.lock").symlink_to(tmp_path / "journal.log")
+    start = time.monotonic()
+    next_proposal(open_journal(spec), spec)
+    assert time.monotonic() - start < 5  # Optuna waits for 30 s
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"learning_rate": 0.1}',
+        b"a,b\n1,2",
+        b"hello\n",
+        b"[1]\n",
+        b"PK\x03\x04\n\xff\xfe\x00rest",
+        b"\n",
+    ],
+)
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(content, make_spec, tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_bytes(content)
+    with pytest.raises(StoreUnavailable, match=r"journal file .*results.csv: .* no Optuna journal"):
+        open_study(path, "study", make_spec())
+    assert path.read_bytes() == content
+
+
+def test_a_broken_line_inside_a_journal_is_refused(make_spec, open_journal, tmp_path):
+    spec, path = make_spec(), tmp_path / "journal.log"
+    next_proposal(open_journal(spec), spec)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:1], b"broken\n", *lines[1:]]))
+    with pytest.raises(StoreUnavailable, match="JSONDecodeError"):
+        open_journal(spec)
+
+
+def cannot_be_written(tmp_path: Path) -> list[Path]:
+    file = tmp_path / "file"
+    file.write_text("", encoding="utf-8")
+    read_only = tmp_path / "read_only"
+    read_only.mkdir(mode=0o500)
+    # /proc takes no files, not even from root, who may write to a read-only folder.
+    places = [tmp_path, file / "journal.log", Path("/proc/journal.log")]
+    return places if os.geteuid() == 0 else [*places, read_only / "journal.log"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_one_line(make_spec, tmp_path):
+    for path in cannot_be_written(tmp_path):
+        with pytest.raises(StoreUnavailable, match=r"must be a writable journal file") as error:
+            open_study(path, "study", make_spec())
+        assert f"got {path}: " in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////no/such/folder/study.db",
+        "mysql+pymysql://me:s3cret@127.0.0.1:1/study",
+        "postgresql://me:s3cret@127.0.0.1:1/study",
+        "postgresql://127.0.0.1:1/study?user=me&password=s3cret",
+        "mysql://me:s3cr@et/s3cret@host:port/study",
+        "redis://:s3cret@localhost/0",
+        "nonsense://",
+        "://me:s3cret@host",
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_refused_without_its_password(url, make_spec):
+    with pytest.raises(StoreUnavailable, match="a database URL, got ") as error:
+        open_study(url, "study", make_spec())
+    text = str(error.value)
+    assert masked(url) in text
+    assert "s3cr" not in text
+    assert "\n" not in text
+
+
+def test_an_error_that_holds_the_address_is_masked_too(make_spec, monkeypatch):
+    import sqlalchemy.engine
+
+    def refuse(url: object, **options: object) -> None:
+        raise RuntimeError("cannot connect to mysql://me:s3cret@host/study\nmore")
+
+    monkeypatch.setattr(sqlalchemy.engine, "create_engine", refuse)
+    with pytest.raises(StoreUnavailable, match=r"to mysql://me:\*\*\*@host/study$"):
+        open_study("mysql://me:s3cret@host/study", "study", make_spec())
+
+
+@pytest.mark.parametrize("name", ["study.db", "study.sqlite", "study.sqlite3"])
+def test_a_sqlite_file_needs_its_scheme(name, make_spec, tmp_path):
+    path = tmp_path / name
+    with pytest.raises(BadInput, match=f"for SQLite write sqlite:///{path}"):
+        open_study(path, "study", make_spec())
+    assert not path.exists()
+
+
+def test_a_sqlite_url_is_a_storage(make_spec, tmp_path):
+    spec, url = make_spec(), f"sqlite:///{tmp_path / 'study.db'}"
+    next_proposal(open_study(url, "study", spec), spec)
+    assert len(open_study(url, "study", spec).trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("mlruns/journal.log", "mlruns/journal.log"),
+        (Path("mlruns/journal.log"), "mlruns/journal.log"),
+        ("sqlite:///study.db", "sqlite:///study.db"),
+        ("mysql://me@host/study", "mysql://me@host/study"),
+        ("mysql://me:s3cret@host:3306/study", "mysql://me:***@host:3306/study"),
+        ("postgresql://host/study?password=s3cret&x=1", "postgresql://host/study?password=***&x=1"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address, shown):
+    assert masked(address) == shown
