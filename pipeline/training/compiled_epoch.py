@@ -21,6 +21,8 @@ from pipeline.training.models import inner, logged_names, trained_variables
 class Rows(NamedTuple):
     """Row indices in batches. Only `last` decides the compiled program: it has no padding.
 
+    On the host as NumPy arrays, or on the device.
+
     full: int32 [max_full_batches, batch_size], padded to the largest fold
     n_full: how many rows of `full` count
     last: int32 [n_last], the smaller last batch; empty when the batch size divides the rows
@@ -37,6 +39,10 @@ class Rows(NamedTuple):
         full = np.zeros((max(max_full_batches, 1), batch_size), np.int32)
         full[:n_full] = rows[: n_full * batch_size].reshape(n_full, batch_size)
         return cls(full, np.int32(n_full), rows[n_full * batch_size :].astype(np.int32))
+
+    def on_device(self) -> Rows:
+        """Return the same rows as tensors: for those that do not change from epoch to epoch."""
+        return tf.nest.map_structure(tf.constant, self)
 
     def unpadded(self, values: np.ndarray) -> np.ndarray:
         """Return the values of the rows that count, in the order they were cut."""
@@ -110,6 +116,7 @@ class CompiledEpoch:
         metrics = [variable.value for variable in model.metrics_variables]
         self.variables: list[tf.Variable] = trained_variables(model) + metrics
         self._function = self._compile()
+        self._programs: dict[tuple[int, int], Any] = {}
 
     @property
     def n_compiled(self) -> int:
@@ -122,14 +129,14 @@ class CompiledEpoch:
         A model may own optimizers and variables that `model.variables` does not list; the traced
         graph lists them all. Their values now, before any training, are their initial values.
         """
-        graph = self._trace(arrays, train, validation, rates)
+        graph = self._trace(arrays, train, validation, rates).graph
         known = {id(variable) for variable in self.variables}
         missing = [variable for variable in graph.variables if id(variable) not in known]
         if missing:
             _refuse_unlisted_seeds(missing)
             self.variables += missing
             self._function = self._compile()
-            graph = self._trace(arrays, train, validation, rates)
+            graph = self._trace(arrays, train, validation, rates).graph
         _refuse_hidden_state(graph, self.variables)
 
     def read(self) -> State:
@@ -148,14 +155,18 @@ class CompiledEpoch:
 
         learning_rates: float32 [max_full_batches + 1]
         """
-        new_state, scores = self._function(state, arrays, train, validation, learning_rates)
+        sizes = (train.last.shape[0], validation.last.shape[0])
+        if sizes not in self._programs:
+            self._programs[sizes] = self._trace(arrays, train, validation, learning_rates)
+        # Not `self._function`: it would look at the type of every argument anew in each call.
+        new_state, scores = self._programs[sizes](state, arrays, train, validation, learning_rates)
         return tuple(new_state), scores
 
     def _compile(self) -> Any:
         return tf.function(self._epoch, jit_compile=self._jit, autograph=False)
 
     def _trace(self, *args: Any) -> Any:
-        return self._function.get_concrete_function(self.read(), *args).graph
+        return self._function.get_concrete_function(self.read(), *args)
 
     def _epoch(
         self, state: State, arrays: Arrays, train: Rows, validation: Rows, learning_rates: Any

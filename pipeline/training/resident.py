@@ -139,6 +139,7 @@ class ResidentProgram:
             fold.index: Rows.of(fold.validation, self._batch_size, self._max_full_validation)
             for fold in folds
         }
+        self._validation_on_device = {i: r.on_device() for i, r in self._validation_rows.items()}
         try:
             self.epoch.account_for(
                 engine.arrays[first],
@@ -170,18 +171,18 @@ class ResidentProgram:
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate; nothing reaches the host."""
-        validation = self._validation_rows[fold]
         new_state, scores = self.epoch(
             state,
             self._engine.arrays[fold],
             self._rows(rows),
-            validation,
+            self._validation_on_device[fold],
             self._padded(learning_rates),
         )
         metrics = tf.concat([scores.train, scores.validation], 0)
         if self.epoch.row_losses_missing or not self._has_validation:
             return new_state, FoldEpoch(metrics, None)
-        return new_state, FoldEpoch(metrics, lambda: validation.unpadded(scores.row_losses.numpy()))
+        unpadded = self._validation_rows[fold].unpadded
+        return new_state, FoldEpoch(metrics, lambda: unpadded(scores.row_losses.numpy()))
 
     def schedule(self, params: Mapping[str, Any]) -> Schedule | None:
         """Return the schedule that the builder put into the optimizer for these parameters."""
