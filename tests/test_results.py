@@ -39,6 +39,7 @@ def study(best: TrialResult, refit: RefitResult | None = None) -> StudyResult:
         refit=refit,
         decision_path=Path("decision.json"),
         run_url="",
+        ui_command="mlflow ui",
     )
 
 

@@ -23,8 +23,8 @@ from pipeline.spec import StudySpec
 WARM_UP_SHARE = 1 / 9
 """Share of its horizon that a trial trains before the default pruner may stop it.
 
-On 24 tables of real learning curves this alone made median pruning 1.6 times as economical as
-Optuna's default: curves cross most in their first epochs.
+Learning curves cross most in their first epochs: a small learning rate starts slowly and may end
+best.
 """
 
 N_SHARES = 20

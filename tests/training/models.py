@@ -180,9 +180,7 @@ def regularised(params: Mapping[str, Any]) -> keras.Model:
 
 
 def regression(params: Mapping[str, Any]) -> keras.Model:
-    return compiled(
-        hidden(), keras.layers.Dense(1), params=params, loss="mse", metrics=["mae"]
-    )
+    return compiled(hidden(), keras.layers.Dense(1), params=params, loss="mse", metrics=["mae"])
 
 
 def with_every_state(params: Mapping[str, Any]) -> keras.Model:
