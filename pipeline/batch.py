@@ -29,31 +29,31 @@ def only_run_of(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock", timeout=0).acquire()
     except Timeout:
-        who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "unknown"
-        raise AnotherRunActive(f"another process is running this study: {who}") from None
+        text = holder.read_text(encoding="utf-8").strip() if holder.exists() else ""
+        raise AnotherRunActive(
+            f"another process is running this study: {text or 'unknown'}"
+        ) from None
     except OSError as error:
         raise StoreUnavailable(
             f"results must go to a writable folder, got {folder}: {error.strerror or error}"
         ) from error
     with lock:
-        holder.write_text(
-            json.dumps(
-                {
-                    "host": platform.node(),
-                    "pid": os.getpid(),
-                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-            ),
-            encoding="utf-8",
-        )
-        yield
-        holder.unlink(missing_ok=True)
+        who = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        try:
+            holder.write_text(json.dumps(who), encoding="utf-8")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
 
 
 class StopRequest:
     """Whether SIGINT or SIGTERM asked the search to stop after the current epoch.
 
-    A second signal ends the process at once, as Python does by default.
+    A second signal ends the process at once, also in the middle of a long call into a library.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,8 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
         self.signal = signal.Signals(number)
+        # Python runs handlers between its own instructions only; the system's default does not
+        # wait for the end of a compilation.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)

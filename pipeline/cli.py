@@ -96,11 +96,23 @@ def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
 
     Raises BadInput for an unknown field, naming the nearest, or a value that is not allowed.
     """
+    from pipeline.objective import Objective
+
+    changes: dict[str, Any] = {}
     for assignment in options.set:
         name, separator, text = assignment.partition("=")
         if not separator:
             raise BadInput(f"--set must be FIELD=VALUE, got {assignment!r}")
-        spec = with_field(spec, name.strip(), _value(text))
+        changes[name.strip()] = _value(text)
+    if "objective.metric" in changes:
+        # Another metric must not inherit the direction of the one before it.
+        metric, direction = (
+            changes.pop("objective.metric"),
+            changes.pop("objective.direction", None),
+        )
+        spec = dataclasses.replace(spec, objective=Objective(metric, direction))
+    for name, value in changes.items():
+        spec = with_field(spec, name, value)
     named = {
         "budget.n_trials": options.trials,
         "budget.timeout_secs": options.timeout,
@@ -124,9 +136,9 @@ def with_field(spec: StudySpec, name: str, value: Any) -> StudySpec:
     if name == "rule":
         from pipeline.choice import RULES
 
-        if value not in RULES:
+        if str(value) not in RULES:
             raise unknown_name("rule", str(value), RULES)
-        value = RULES[value]()
+        value = RULES[str(value)]()
     if inner:
         group = getattr(spec, outer)
         if group is None:
@@ -139,5 +151,5 @@ def _value(text: str) -> Any:
     """Return a Python literal, or the text itself."""
     try:
         return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
+    except (SyntaxError, TypeError, ValueError):
         return text.strip()

@@ -118,7 +118,7 @@ class Terminal(Lines):
 
     def say(self, line: str) -> None:
         """Write the line above the live part."""
-        self._console.print(line, highlight=False)
+        self._console.print(Text(line))  # as text: an error may hold [/what/rich/takes/for/markup]
 
     def search_started(
         self, spec: StudySpec, n_folds: int, trials: tuple[TrialResult, ...]
@@ -166,7 +166,7 @@ class Terminal(Lines):
             f"trial {self._number}",
             ProgressBar(total=self._horizon, completed=self._n_epochs, width=24),
             f"epoch {self._n_epochs}/{self._horizon} × {self._n_folds} folds",
-            f"mean {metric} {self._mean:.4f}",
+            Text(f"mean {metric} " + (f"{self._mean:.4f}" if self._n_epochs else "…")),
         )
         n_done = self._n_before + len(self._done)
         best = self._best

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.choice import BestOfMean, OneStandardError
+from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput
 from pipeline.objective import Objective
 from pipeline.schedules import Cosine
@@ -177,6 +178,36 @@ def test_a_bad_part_is_named_with_what_came_and_what_is_allowed(
 ):
     with pytest.raises(BadInput, match=says):
         build()
+
+
+@pytest.mark.parametrize(
+    ("means", "patience", "min_delta", "stops_after"),
+    [
+        ([5, 4, 3, 2, 1], 1, 0.0, None),
+        ([3, 2, 2, 2, 2], 2, 0.0, 4),  # an equal mean is no improvement
+        ([3, 2, 4, 1, 5, 6], 2, 0.0, 6),  # patience begins anew with each improvement
+        ([3, 2, 4, 1, 5, 6], 1, 0.0, 3),
+        ([1, 2, 3], 3, 0.0, None),  # the first epoch is an improvement
+        ([1, 2, 3, 4], 3, 0.0, 4),
+        ([1.0, 0.95, 0.9, 0.85], 2, 0.08, None),  # less at a time, more than 0.08 in two
+        ([1.0, 0.95, 0.9, 0.85], 2, 0.2, 3),
+    ],
+)
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_early_stopping_acts_on_the_mean_in_its_direction(
+    direction, means, patience, min_delta, stops_after
+):
+    stopping = EarlyStopping(patience, min_delta)
+    sign = 1 if direction == "minimize" else -1
+    # Each fold alone would say otherwise: one only improves, the other only gets worse.
+    drift = 10.0 * np.arange(len(means))
+    folds = sign * np.array([means - drift, means + drift])
+    stopped = [
+        n
+        for n in range(1, len(means) + 1)
+        if stopping.should_stop(FoldCurves(folds[:, :n], Objective("val_x", direction)))
+    ]
+    assert stopped[:1] == ([] if stops_after is None else [stops_after])
 
 
 def test_signature_is_short_and_repeats():

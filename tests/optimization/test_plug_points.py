@@ -12,7 +12,7 @@ from optuna import pruners, samplers
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from pipeline.optimization import finished, next_proposal
-from pipeline.results import Outcome
+from pipeline.results import Outcome, TrialResult
 
 # Optuna calls QMCSampler and PatientPruner experimental.
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -73,7 +73,7 @@ def spec_of(make_spec):
 
 def check(spec, open_it, run_trial, *, horizon_free):
     """Run a search over two sessions; every trial must end, inside the space, and be kept."""
-    told = []
+    told: list[TrialResult] = []
     for _ in range(2):
         study = open_it()
         for _ in range(N_TRIALS // 2):

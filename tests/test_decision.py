@@ -1,0 +1,205 @@
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import decision
+from pipeline.choice import BestOfMean, EpochChoice
+from pipeline.curves import FoldCurves
+from pipeline.objective import Objective
+from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult
+from pipeline.schedules import Cosine
+from pipeline.spec import StudySpec
+
+REFIT = RefitResult(
+    n_epochs=2, n_updates=20, n_rows=100, batch_size=10, model_uri="models:/m-1",
+    test_metrics={"loss": 0.25},
+)  # fmt: skip
+
+
+def trial(number: int, best: float, outcome: Outcome = Outcome.COMPLETED) -> TrialResult:
+    """Return a trial of two folds and three epochs, best after the second."""
+    values = [[best + 2, best - 0.5, best + 1], [best + 2, best + 0.5, best + 1]]
+    params = {"learning_rate": 0.01 * (number + 1), "max_epochs": 5, "batch_size": 32}
+    return TrialResult(number, params, outcome, FoldCurves(np.array(values), Objective()), 2.0, 30)
+
+
+def study(
+    *trials: TrialResult,
+    refit: RefitResult | None = REFIT,
+    path: Path = Path("decision.json"),
+    **fields: Any,
+) -> StudyResult:
+    best = trials[0]
+    assert best.curves is not None
+    spec = StudySpec(
+        name="named",
+        load_data=lambda: None,
+        build_model=lambda params: params,
+        space={"learning_rate": 0.1, "max_epochs": 5},
+        **fields,
+    )
+    choice = BestOfMean().choose(best.curves, best.horizon)
+    return StudyResult(spec, "0" * 12, trials, best, choice, refit, path, "#/runs/1")
+
+
+def test_a_decision_is_plain_json_and_holds_what_was_decided():
+    values = decision.decision(
+        study(trial(3, 1.0), trial(0, 2.0), trial(1, 9.0, Outcome.PRUNED)), {"seed": 7}
+    )
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    expected = {
+        "study": "named",
+        "signature": "0" * 12,
+        "learning_rate": 0.04,
+        "n_epochs": 2,
+        "horizon": 5,
+        "score": 1.0,
+        "standard_error": pytest.approx(0.5),
+        "objective": {"metric": "val_loss", "direction": "minimize"},
+        "equivalent_epochs": [2],
+        "rule": "best",
+        "params": {"learning_rate": 0.04, "max_epochs": 5, "batch_size": 32},
+        "trial": 3,
+        "n_folds": 2,
+        "updates_per_fold": 10.0,  # 30 updates in 2 folds × 3 epochs, of which 2 are chosen
+        "fold_epochs": 18,
+        "updates": 90,
+        "seconds": 6.0,
+        "run_url": "#/runs/1",
+        "seed": 7,
+    }
+    assert {key: values[key] for key in expected} == expected
+    assert values["refit"] == {**vars(REFIT)}
+    assert "best after 2 of 3" in values["reason"]
+
+
+def test_every_outcome_is_counted():
+    counts = decision.decision(
+        study(trial(0, 1.0), trial(1, 2.0, Outcome.PRUNED), trial(2, 3.0, Outcome.PRUNED)), {}
+    )["trials"]
+    assert counts == {
+        "completed": 1, "stopped early": 0, "pruned": 2, "failed": 0, "interrupted": 0,
+    }  # fmt: skip
+
+
+def test_runners_up_are_the_next_best_with_a_value():
+    others = [trial(n, 10.0 - n) for n in range(1, 8)]
+    result = study(trial(0, 1.0), *others, trial(8, 0.1, Outcome.PRUNED))
+    runners_up = decision.decision(result, {})["runners_up"]
+    assert [each["trial"] for each in runners_up] == [7, 6, 5, 4, 3]
+    assert runners_up[0]["value"] == pytest.approx(3.0)
+    assert (runners_up[0]["n_epochs"], runners_up[0]["params"]["learning_rate"]) == (2, 0.08)
+
+
+def test_trials_are_ranked_in_the_objectives_direction_and_equals_by_number():
+    curves = FoldCurves(np.array([[0.5]]), Objective("val_accuracy", "maximize"))
+    params = {"learning_rate": 0.1, "max_epochs": 1}
+    trials = [TrialResult(n, params, Outcome.COMPLETED, curves, 1.0, 1) for n in range(3)]
+    better = FoldCurves(np.array([[0.9]]), Objective("val_accuracy", "maximize"))
+    trials.append(TrialResult(3, params, Outcome.COMPLETED, better, 1.0, 1))
+    result = study(*trials, objective=Objective("val_accuracy", "maximize"))
+    assert [each.number for each in decision.ranked(result)] == [3, 0, 1, 2]
+
+
+def test_without_a_refit_there_is_none():
+    assert decision.decision(study(trial(0, 1.0), refit=None), {})["refit"] is None
+
+
+def test_the_answer_is_read_by_a_person():
+    text = decision.answer(study(trial(3, 1.0), trial(0, 2.0), trial(1, 9.0, Outcome.PRUNED)))
+    assert text.startswith("Train with learning rate 0.04 for 2 epochs.\n")
+    for part in (
+        "1 ± 0.5  over 2 fold(s), lower is better",
+        "batch_size=32",
+        "3 of 3 (2 completed, 1 pruned)",
+        "100 rows, 2 epochs, 20 updates → models:/m-1",
+        "loss 0.25",
+        "decision.json",
+        "#/runs/1",
+    ):
+        assert part in text
+    assert "a larger max_epochs" not in text
+
+
+def test_the_answer_names_the_horizon_where_the_schedule_depends_on_it():
+    text = decision.answer(study(trial(0, 1.0), schedule=Cosine()))
+    assert "for 2 epochs of a 5-epoch schedule." in text
+
+
+def test_the_answer_warns_of_a_best_epoch_at_the_end():
+    curves = FoldCurves(np.array([[3.0, 2.0, 1.0]]), Objective())
+    params = {"learning_rate": 0.1, "max_epochs": 3}
+    text = decision.answer(
+        study(TrialResult(0, params, Outcome.COMPLETED, curves, 1.0, 3), refit=None)
+    )
+    assert "a larger max_epochs may be better" in text
+    assert "±" not in text
+    assert "refit" not in text
+
+
+def test_a_decision_is_written_whole(tmp_path):
+    path = tmp_path / "decision.json"
+    decision.write(path, {"n_epochs": 1})
+    decision.write(path, {"n_epochs": 2, "path": tmp_path})
+    assert json.loads(path.read_text()) == {"n_epochs": 2, "path": str(tmp_path)}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["decision.tmp", "decision.json"])
+def test_whichever_file_fills_the_disk_the_decision_stays_whole(name, tmp_path, monkeypatch):
+    path = tmp_path / "decision.json"
+    decision.write(path, {"n_epochs": 1})
+    write_whole = Path.write_text
+
+    def write_half(self: Path, text: str, **options: Any) -> int:
+        if self.name != name:
+            return write_whole(self, text, **options)
+        write_whole(self, text[: len(text) // 2], **options)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with contextlib.suppress(OSError):
+        decision.write(path, {"n_epochs": 2})
+    assert json.loads(path.read_text())["n_epochs"] in (1, 2)
+
+
+def choice(n_epochs: int) -> EpochChoice:
+    return EpochChoice(n_epochs, 5, 1.0, None, (n_epochs,), "best", "")
+
+
+def test_a_refit_is_found_again_for_the_same_decision_only(tmp_path):
+    path, best = tmp_path / "decision.json", trial(3, 1.0)
+    assert decision.refit_in(path, best, choice(2)) is None
+    decision.write(path, decision.decision(study(best), {}))
+    assert decision.refit_in(path, best, choice(2)) == REFIT
+    assert decision.refit_in(path, best, choice(3)) is None
+    assert decision.refit_in(path, trial(4, 1.0), choice(2)) is None
+
+
+def test_a_decision_without_a_refit_has_none_to_find(tmp_path):
+    path, best = tmp_path / "decision.json", trial(3, 1.0)
+    decision.write(path, decision.decision(study(best, refit=None), {}))
+    assert decision.refit_in(path, best, choice(2)) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ((), ""),
+        ((4,), "4"),
+        ((4, 5), "4–5"),
+        ((12, 13, 14, 20), "12–14, 20"),
+        ((1, 3, 5, 6), "1, 3, 5–6"),
+    ],
+)
+def test_epochs_are_shown_as_runs(counts, text):
+    assert decision.runs(counts) == text
+
+
+def test_a_score_is_shown_with_its_error_if_it_has_one():
+    assert decision.with_error(0.09123456, 0.00831) == "0.09123 ± 0.0083"
+    assert decision.with_error(0.09123456, None) == "0.09123"
