@@ -299,7 +299,7 @@ def _masks(layer: keras.Layer) -> bool:
 
 
 def _refuse_unlisted_seeds(variables: Sequence[tf.Variable]) -> None:
-    """Raise NotResident for a seed generator that is not the model's: no fold would start it anew."""
+    """Raise NotResident for a seed generator that no new model starts anew for its fold."""
     if any("seed_generator_state" in variable.name for variable in variables):
         raise NotResident(
             "it draws from keras.random without a seed, or with a SeedGenerator that is not an "
