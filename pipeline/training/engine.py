@@ -72,8 +72,9 @@ class Program(Protocol):
 class Engine(Protocol):
     """Makes programs, and keeps a bounded number of them."""
 
-    n_compiled: int
-    """Compiled epochs so far: one per architecture and pair of last-batch sizes."""
+    @property
+    def n_compiled(self) -> int:
+        """Compiled epochs so far: one per architecture and pair of last-batch sizes."""
 
     def program(self, params: Mapping[str, Any]) -> Program:
         """Return the program for every parameter but learning_rate and max_epochs."""

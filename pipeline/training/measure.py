@@ -67,12 +67,13 @@ class Measured:
 
 def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
     """Return the search's expected fold-epochs and programs, before any trial is known."""
-    max_epochs = spec.space["max_epochs"]
-    epochs = (
-        float(np.mean([max_epochs.low, max_epochs.high]))
-        if isinstance(max_epochs, IntDistribution)
-        else float(np.mean(getattr(max_epochs, "choices", max_epochs)))
-    )
+    match spec.space["max_epochs"]:
+        case IntDistribution(low=low, high=high):
+            epochs = (low + high) / 2
+        case CategoricalDistribution(choices=choices):
+            epochs = float(np.mean(np.array(choices)))
+        case int(fixed):
+            epochs = fixed
     n_trials = spec.budget.n_trials
     return SearchWork(
         n_fold_epochs=n_trials * len(folds) * epochs * TRAINED_SHARE,
