@@ -105,9 +105,7 @@ BAD = {
         "got 5 and 4",
     ),
     "NaN in X": (
-        {
-            "fields": "dict(preprocess=None, load_data=lambda: (np.full((9, 3), np.nan), np.ones(9)))"
-        },
+        {"fields": "dict(preprocess=None, load_data=lambda: (np.full((9, 3), np.nan), [1] * 9))"},
         [],
         "X must be finite",
     ),
@@ -124,7 +122,7 @@ BAD = {
     "output does not fit labels": (
         {"fields": "dict(load_data=lambda: (np.ones((9, 3)), np.ones((9, 2))))"},
         [],
-        "must have the same shape",
+        "needs y of the output's shape",
     ),
     "input does not fit model": (
         {"fields": "dict(load_data=lambda: (np.ones((9, 4)), np.ones(9)))"},

@@ -7,7 +7,6 @@ for proposal in iter(lambda: next_proposal(study, spec), ...):
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -76,12 +75,13 @@ class Proposal:
         they are skipped, since the pruner judges a trial by its last report. For the same reason
         the pruner is not asked between two shares of a horizon.
         """
-        steps = comparable_steps(n_epochs, self._horizon, horizon_free=horizon_free)
-        for step in steps:
-            if step > self._last_step:
-                self._trial.report(mean, step)
-                self._last_step = step
-        if self._last_step not in steps:
+        step = comparable_step(n_epochs, self._horizon, horizon_free=horizon_free)
+        if step is None:
+            return False
+        if step > self._last_step:
+            self._trial.report(mean, step)
+            self._last_step = step
+        if step < self._last_step:
             return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False
@@ -121,16 +121,18 @@ class Proposal:
         return self._horizon * WARM_UP_SHARE if self._spec.pruner is None else 0
 
 
-def comparable_steps(n_epochs: int, horizon: int, *, horizon_free: bool) -> list[int]:
-    """Return the steps under which the mean after `n_epochs` epochs is compared.
+def comparable_step(n_epochs: int, horizon: int, *, horizon_free: bool) -> int | None:
+    """Return the step under which the mean after `n_epochs` epochs is compared, if it is.
 
-    Horizon-free: the number of epochs. Horizon-dependent: each twentieth of the horizon that this
-    epoch is the first to reach, so that epoch 9 of a 10-epoch cosine meets epoch 90 of a
-    100-epoch one.
+    Horizon-free: the number of epochs. Horizon-dependent: the twentieths of the horizon that are
+    over, if this epoch is the first to have seen so many; so epoch 9 of a 10-epoch cosine meets
+    epoch 90 of a 100-epoch one. A trial of few epochs leaves shares out rather than filling them
+    with a value that it reached later.
     """
     if horizon_free:
-        return [n_epochs]
-    return [k for k in range(1, N_SHARES + 1) if math.ceil(k * horizon / N_SHARES) == n_epochs]
+        return n_epochs
+    share, share_before = (N_SHARES * n // horizon for n in (n_epochs, n_epochs - 1))
+    return share if share > share_before else None
 
 
 def next_proposal(study: optuna.Study, spec: StudySpec) -> Proposal:

@@ -9,9 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow
-from mlflow.models import Model, infer_signature
-
 from pipeline.tracking.store import Store
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
@@ -35,6 +32,9 @@ def log_fitted_model(
     rows, predictions: a few raw rows and what the model says of them, for the signature
     n_epochs: the step under which MLflow shows the model
     """
+    import mlflow
+    from mlflow.models import Model, infer_signature
+
     mlflow.set_tracking_uri(store.uri)
     mlflow.set_experiment(experiment_id=experiment_id)
     with warnings.catch_warnings(), _quiet_mlflow():
@@ -60,6 +60,8 @@ class _quiet_mlflow:  # noqa: N801 - reads as a statement
     """Keep MLflow's progress bars and notes out of the terminal for a block."""
 
     def __enter__(self) -> None:
+        import mlflow
+
         self._logger = logging.getLogger("mlflow")
         self._level = self._logger.level
         self._logger.setLevel(logging.ERROR)

@@ -7,7 +7,7 @@ with the same rows in the same order (`tests/training/test_equals_fit.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -15,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.training.engine import NotResident, State
+from pipeline.training.hidden_state import refuse_hidden_state, refuse_unlisted_seeds
 from pipeline.training.models import inner, logged_names, trained_variables
+from pipeline.training.row_losses import RowLosses, why_no_row_losses
 
 
 class Rows(NamedTuple):
@@ -69,21 +71,6 @@ class Scores(NamedTuple):
     """[max_full_batches · batch_size + n_last]: with the padding that `Rows.unpadded` takes out."""
 
 
-# Operations that keep hidden state outside variables, or run Python: neither can be swapped in and
-# out with a fold. Keras's own layers use none of them.
-HIDDEN_STATE = {
-    "EagerPyFunc": "a Python function (tf.py_function)",
-    "PyFunc": "a Python function (tf.numpy_function)",
-    "Multinomial": "tf.random.categorical",
-    "RandomGamma": "tf.random.gamma",
-    "RandomShuffle": "tf.random.shuffle",
-    "RandomStandardNormal": "tf.random.normal",
-    "RandomUniform": "tf.random.uniform",
-    "RandomUniformInt": "tf.random.uniform",
-    "TruncatedNormal": "tf.random.truncated_normal",
-}
-
-
 class CompiledEpoch:
     """One model's epoch as a compiled function of state, rows and learning rates.
 
@@ -107,7 +94,7 @@ class CompiledEpoch:
         self._has_validation = has_validation
         self._jit = jit
         self._uses_ema = inner(optimizer).use_ema
-        self.row_losses_missing = _why_no_row_losses(model)
+        self.row_losses_missing = why_no_row_losses(model)
         self.metric_names = tuple(logged_names(model))
         self._learning_rate: Any = None
         # A callable learning rate is read anew at each step of the trace: the schedule enters as
@@ -133,11 +120,11 @@ class CompiledEpoch:
         known = {id(variable) for variable in self.variables}
         missing = [variable for variable in graph.variables if id(variable) not in known]
         if missing:
-            _refuse_unlisted_seeds(missing)
+            refuse_unlisted_seeds(missing)
             self.variables += missing
             self._function = self._compile()
             graph = self._trace(arrays, train, validation, rates).graph
-        _refuse_hidden_state(graph, self.variables)
+        refuse_hidden_state(graph, self.variables)
 
     def read(self) -> State:
         """Return the variables' values now."""
@@ -204,7 +191,7 @@ class CompiledEpoch:
 
     def _validate(self, arrays: Arrays, rows: Rows) -> tuple[Any, Any]:
         self._model.reset_metrics()
-        losses = RowLosses(self._model, rows) if not self.row_losses_missing else None
+        losses = RowLosses(self._model, *rows.full.shape) if not self.row_losses_missing else None
 
         def score(index: Any, batch_rows: Any) -> None:
             batch = _batch(arrays.x, arrays.y, arrays.validation_weight, batch_rows)
@@ -227,12 +214,12 @@ class CompiledEpoch:
 
         (`fit` would then report the last batch's value as the epoch's.)
         """
-        names = set(self._model.get_metrics_result())
+        kept = {*self._model.get_metrics_result(), *(m.name for m in self._model.metrics)}
         returned = set(logs) if isinstance(logs, dict) else {type(logs).__name__}
-        if returned != names:
+        if not returned <= kept:
             raise NotResident(
-                f"its {step} returns {sorted(returned)} where its metrics are {sorted(names)}; it "
-                "must update keras.metrics and return self.get_metrics_result()"
+                f"its {step} returns {sorted(returned - kept)}, which no metric keeps; it must "
+                "update keras.metrics and return self.get_metrics_result()"
             )
 
     def _metrics(self) -> Any:
@@ -241,94 +228,6 @@ class CompiledEpoch:
 
     def _values(self) -> list:
         return [variable.read_value() for variable in self.variables]
-
-
-class RowLosses:
-    """Collects each validation row's loss while the model's own `test_step` runs.
-
-    `test_step` computes one number a batch; the labels and predictions it computes it from pass
-    through `compute_loss`, which is watched, so nothing is computed twice.
-    """
-
-    def __init__(self, model: keras.Model, rows: Rows) -> None:
-        self._model = model
-        self.seen: Any = None
-        self.array = tf.TensorArray(
-            tf.float32, size=rows.full.shape[0], element_shape=[rows.full.shape[1]]
-        )
-
-    def test_step(self, index: Any, batch: tuple) -> None:
-        """Run the model's test step on a batch and keep its rows' losses in `seen`."""
-        model, compute_loss = self._model, self._model.compute_loss
-
-        def watched(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kw: Any) -> Any:
-            self.seen = row_losses(model, y, y_pred)
-            return compute_loss(x, y, y_pred, *args, **kw)
-
-        object.__setattr__(model, "compute_loss", watched)
-        try:
-            model.test_step(batch)
-        finally:
-            object.__delattr__(model, "compute_loss")
-
-
-def row_losses(model: keras.Model, y: Any, y_pred: Any) -> Any:
-    """Return the compiled loss of each row, [n_rows], before reduction and sample weights."""
-    loss = model._compile_loss._flat_losses[0]
-    if len(y_pred.shape) == 1:  # Keras would take the mean over the rows
-        y_pred = y_pred[:, None]
-    values = loss.loss.call(
-        keras.ops.convert_to_tensor(y, dtype=loss.loss.dtype),
-        keras.ops.convert_to_tensor(y_pred, dtype=loss.loss.dtype),
-    )
-    values = tf.reduce_mean(values, axis=list(range(1, len(values.shape))))
-    weight = 1.0 if loss.loss_weights is None else loss.loss_weights
-    return tf.cast(values, tf.float32) * weight
-
-
-def _why_no_row_losses(model: keras.Model) -> str:
-    """Return why a row's loss cannot be known, or "" when it can."""
-    if type(model).test_step is not keras.Model.test_step:
-        return "the model has its own test_step"
-    if type(model).compute_loss is not keras.Model.compute_loss:
-        return "the model has its own compute_loss"
-    losses = model._compile_loss._flat_losses if model._compile_loss is not None else []
-    if len(losses) != 1 or losses[0].path:
-        return f"the model has {len(losses)} losses"
-    # A custom function may return one number a batch; only Keras's own are known to return one
-    # a row.
-    of_loss = getattr(losses[0].loss, "fn", type(losses[0].loss))
-    if not of_loss.__module__.startswith("keras."):
-        return "the loss is not one of Keras's own"
-    if any(_masks(layer) for layer in model._flatten_layers()):
-        return "the model masks time steps"
-    return ""
-
-
-def _masks(layer: keras.Layer) -> bool:
-    return isinstance(layer, keras.layers.Masking) or bool(getattr(layer, "mask_zero", False))
-
-
-def _refuse_unlisted_seeds(variables: Sequence[tf.Variable]) -> None:
-    """Raise NotResident for a seed generator that is not the model's: no fold would start it anew."""
-    if any("seed_generator_state" in variable.name for variable in variables):
-        raise NotResident(
-            "it draws from keras.random without a seed, or with a SeedGenerator that is not an "
-            "attribute of a layer; make one in the layer: self.seed = keras.random.SeedGenerator()"
-        )
-
-
-def _refuse_hidden_state(graph: Any, variables: Sequence[tf.Variable]) -> None:
-    handles = {id(variable.handle) for variable in variables}
-    for outer, _ in graph.captures:
-        if outer.dtype == tf.resource and id(outer) not in handles:
-            raise NotResident(f"it keeps state outside its variables ({outer.name})")
-    graph_def = graph.as_graph_def()
-    functions = [function.node_def for function in graph_def.library.function]
-    for nodes in (graph_def.node, *functions):
-        for node in nodes:
-            if node.op in HIDDEN_STATE:
-                raise NotResident(f"it calls {HIDDEN_STATE[node.op]}, whose state no epoch can own")
 
 
 def _for_each(

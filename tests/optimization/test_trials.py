@@ -13,7 +13,7 @@ from pipeline.curves import FoldCurves
 from pipeline.errors import StoreUnavailable
 from pipeline.objective import Objective
 from pipeline.optimization import best, finished, next_proposal
-from pipeline.optimization.trials import N_SHARES, comparable_steps
+from pipeline.optimization.trials import N_SHARES, comparable_step
 from pipeline.results import Outcome, TrialResult
 
 MAXIMIZE = Objective("val_accuracy", "maximize")
@@ -34,28 +34,34 @@ class Recording(optuna.pruners.NopPruner):
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
-def test_each_share_of_a_horizon_is_a_step_exactly_once(horizon):
-    steps = [comparable_steps(n, horizon, horizon_free=False) for n in range(1, horizon + 1)]
-    assert [step for each in steps for step in each] == list(range(1, N_SHARES + 1))
+def test_a_share_of_a_horizon_is_a_step_at_most_once_and_the_last_always(horizon):
+    steps = [comparable_step(n, horizon, horizon_free=False) for n in range(1, horizon + 1)]
+    reached = [step for step in steps if step is not None]
+    assert reached == sorted(set(reached))
+    assert reached[-1] == N_SHARES
+    if horizon >= N_SHARES:
+        assert reached == list(range(1, N_SHARES + 1))
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
-def test_a_step_is_reached_when_its_share_of_the_horizon_is(horizon):
+def test_no_step_is_given_before_its_share_is_over(horizon):
+    """Or a short trial's later value would be compared with a long one's earlier value."""
     for n_epochs in range(1, horizon + 1):
-        for step in comparable_steps(n_epochs, horizon, horizon_free=False):
-            assert (n_epochs - 1) * N_SHARES < step * horizon <= n_epochs * N_SHARES
+        step = comparable_step(n_epochs, horizon, horizon_free=False)
+        if step is not None:
+            assert step * horizon <= n_epochs * N_SHARES < (step + 1) * horizon
 
 
 def test_horizons_meet_at_equal_shares():
     """Epoch 9 of 10 is compared with epoch 90 of 100, never with epoch 9."""
-    short = comparable_steps(9, 10, horizon_free=False)
-    assert short[-1] == comparable_steps(90, 100, horizon_free=False)[-1] == 18
-    assert comparable_steps(9, 100, horizon_free=False) == []
+    assert comparable_step(9, 10, horizon_free=False) == 18
+    assert comparable_step(90, 100, horizon_free=False) == 18
+    assert comparable_step(9, 100, horizon_free=False) is None
 
 
 @pytest.mark.parametrize("horizon", [5, 100])
 def test_without_a_horizon_the_step_is_the_number_of_epochs(horizon):
-    assert [comparable_steps(n, horizon, horizon_free=True) for n in (1, 4)] == [[1], [4]]
+    assert [comparable_step(n, horizon, horizon_free=True) for n in (1, 4)] == [1, 4]
 
 
 def completed(make_spec, open_journal, run_trial, n, **fields):

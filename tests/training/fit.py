@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ def fit(
         order = row_order(spec.seed, fold.index, epoch + 1, fold.train)
         callbacks: list[Any] = [raw]
         if rates is not None:
-            callbacks.append(_Rates(lambda update, epoch=epoch: rates(fold, epoch, update)))
+            callbacks.append(_Rates(functools.partial(rates, fold, epoch)))
         logs = model.fit(
             x[order],
             data.y[order],

@@ -55,6 +55,13 @@ def all_curves(training: LockstepTraining) -> np.ndarray:
     return np.stack([training.history(name) for name in training.program.metric_names])
 
 
+def row_losses(training: LockstepTraining, fold: int) -> np.ndarray:
+    """Return the losses of a fold's validation rows after the last epoch."""
+    read = training.last[fold].row_losses
+    assert read is not None
+    return read()
+
+
 def case(
     build_model: Callable[[dict[str, Any]], Any],
     data: Dataset | None = None,
@@ -137,7 +144,7 @@ def compiled(
     model.compile(
         optimizer=optimizer or keras.optimizers.SGD(params["learning_rate"], momentum=0.9),
         loss=loss,
-        metrics=list(metrics),
+        metrics=list(metrics) or None,
     )
     return model
 

@@ -72,16 +72,26 @@ MODELS = {
 BATCHES = {"smaller last batch": 8, "no last batch": 11, "batch larger than rows": 32}
 
 
-@pytest.mark.parametrize("batch_size", BATCHES.values(), ids=BATCHES)
+def some_long(names, quick):
+    """Mark all but the quick ones as long: the same code again, for completeness."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
+
+
+@pytest.mark.parametrize("batches", some_long(BATCHES, ["smaller last batch", "no last batch"]))
 @pytest.mark.parametrize("name", MODELS)
-def test_curves_and_weights_equal_fit(name, batch_size):
+def test_curves_and_weights_equal_fit(name, batches):
     build, data, atol = MODELS[name]
-    assert_equals_fit(case(build, data(), batch_size=batch_size), every_fold=True, atol=atol)
+    case_ = case(build, data(), batch_size=BATCHES[batches])
+    assert_equals_fit(case_, every_fold=batches == "smaller last batch", atol=atol)
 
 
-@pytest.mark.parametrize("batch_size", [8, 11], ids=["smaller last batch", "no last batch"])
-def test_equals_fit_under_xla(batch_size):
-    assert_equals_fit(case(dense, batch_size=batch_size), jit=True)
+@pytest.mark.parametrize("batches", some_long(BATCHES, ["smaller last batch"]))
+def test_equals_fit_under_xla(batches):
+    assert_equals_fit(case(dense, batch_size=BATCHES[batches]), jit=True)
+
+
+def test_batches_larger_than_all_rows_equal_fit():
+    assert_equals_fit(case(dense, batch_size=64))
 
 
 def test_folds_of_different_sizes_equal_fit():
@@ -115,8 +125,9 @@ def test_class_weights_equal_fit_and_leave_validation_unweighted():
 
 
 def test_class_weights_multiply_sample_weights():
-    data, by_class = classes(sample_weight=some_weights()), {0: 1.0, 1: 5.0, 2: 0.2}
-    product = data.sample_weight * np.array([by_class[label] for label in data.y], np.float32)
+    weights, by_class = some_weights(), {0: 1.0, 1: 5.0, 2: 0.2}
+    data = classes(sample_weight=weights)
+    product = weights * np.array([by_class[label] for label in data.y], np.float32)
     assert_equals_fit(case(dense, data, class_weight=by_class), train_weight=product)
 
 
@@ -126,6 +137,7 @@ def test_balanced_class_weights_are_the_training_rows_own():
     data = classes()
     counts = np.bincount(data.y[folds[0].train], minlength=N_CLASSES)
     weights = training_weights(data, folds[0], "balanced")
+    assert weights is not None
     np.testing.assert_allclose(weights[folds[0].train].sum(), len(folds[0].train), rtol=1e-6)
     assert counts[0] == 0  # a class that has no training rows in this fold does not crash
     case_ = case(dense, data, folds=folds, class_weight="balanced")
@@ -173,22 +185,29 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+QUICK_OPTIMIZERS = [
+    "AdamW", "momentum, clipnorm", "gradient accumulation", "loss scaling, moving average",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", some_long(OPTIMIZERS, QUICK_OPTIMIZERS))
 def test_optimizers_equal_fit(name):
     assert_equals_fit(case(with_optimizer(OPTIMIZERS[name])))
 
 
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        keras.optimizers.schedules.CosineDecay(0.05, decay_steps=9, warmup_steps=2, warmup_target=0.1),
-        keras.optimizers.schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001]),
-        keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.7, staircase=True),
-    ],
-    ids=lambda schedule: type(schedule).__name__,
-)  # fmt: skip
-def test_a_schedule_object_of_the_optimizer_equals_fit(schedule):
-    training = assert_equals_fit(case(with_optimizer(lambda rate: keras.optimizers.Adam(schedule))))
+SCHEDULES = {
+    "cosine with warm-up": keras.optimizers.schedules.CosineDecay(
+        0.05, decay_steps=9, warmup_steps=2, warmup_target=0.1
+    ),
+    "pieces": keras.optimizers.schedules.PiecewiseConstantDecay([2, 5], [0.1, 0.01, 0.001]),
+    "staircase": keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.7, staircase=True),
+}
+
+
+@pytest.mark.parametrize("name", some_long(SCHEDULES, ["cosine with warm-up"]))
+def test_a_schedule_object_of_the_optimizer_equals_fit(name):
+    schedule = SCHEDULES[name]
+    training = assert_equals_fit(case(with_optimizer(lambda rate: keras.optimizers.SGD(schedule))))
     assert training.learning_rate() == pytest.approx(float(schedule(8)))
 
 
@@ -217,11 +236,24 @@ class OwnTrainStep(keras.Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
+class Subtracts(keras.Model):
+    """Computes with y itself: its type must be the one that `fit` hands over."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(y - self(x, training=True)))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self._loss_tracker.update_state(loss)
+        return self.get_metrics_result()
+
+
 class OwnTestStep(keras.Model):
     """Validates with its own measure."""
 
     def test_step(self, data):
-        x, y = data
+        x, _ = data
         self._loss_tracker.update_state(tf.reduce_mean(tf.abs(self(x) - 0.25)))
         return {metric.name: metric.result() for metric in self.metrics}
 
@@ -238,8 +270,18 @@ def test_a_custom_train_step_equals_fit():
     assert_equals_fit(case(own_train_step))
 
 
+def test_a_custom_train_step_is_given_labels_of_the_type_that_fit_gives():
+    def build(params):
+        return compiled(
+            hidden(), keras.layers.Dense(1), params=params, kind=Subtracts, loss="mse", metrics=[]
+        )
+
+    assert_equals_fit(case(build, numbers(column=True)))
+
+
 def test_a_custom_test_step_is_honoured_and_hides_row_losses():
-    case_, said = case(own_test_step), []
+    case_ = case(own_test_step)
+    said: list[str] = []
     training = assert_equals_fit(case_)
     assert all(epoch.row_losses is None for epoch in training.last.values())
     case_.training(case_.engine(say=said.append))
@@ -302,7 +344,17 @@ MODELS_WITH_MORE = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS_WITH_MORE)
+QUICK_MODELS = [
+    "L2",
+    "seeded dropout",
+    "embedding of integers",
+    "frozen layers",
+    "AUC",
+    "regression",
+]
+
+
+@pytest.mark.parametrize("name", some_long(MODELS_WITH_MORE, QUICK_MODELS))
 def test_equals_fit_for(name):
     build, data, atol = MODELS_WITH_MORE[name]
     assert_equals_fit(case(build, data()), atol=atol)
