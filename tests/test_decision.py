@@ -43,7 +43,7 @@ def study(
         **fields,
     )
     choice = BestOfMean().choose(best.curves, best.horizon)
-    return StudyResult(spec, "0" * 12, trials, best, choice, refit, path, "#/runs/1")
+    return StudyResult(spec, "0" * 12, trials, best, choice, refit, path, "#/runs/1", "mlflow ui")
 
 
 def test_a_decision_is_plain_json_and_holds_what_was_decided():

@@ -47,11 +47,6 @@ def check_labels(model: keras.Model, y: np.ndarray) -> None:
     Keras would broadcast a [n] target against [n, 3] outputs, or read class 10 of 10 past the end,
     and train on nonsense.
     """
-    if y.dtype.kind not in "fiub":
-        raise BadInput(
-            f"y must be numbers, got dtype {y.dtype}: {y[:3].tolist()} …; "
-            "encode classes as 0, 1, 2, …"
-        )
     outputs = getattr(model, "outputs", None)
     if not outputs or len(outputs) != 1 or not isinstance(model.loss, str | keras.losses.Loss):
         return

@@ -107,9 +107,6 @@ LABELS = {
     ),
     "negative": (dense, data_with(classes().y - 1), ["needs classes 0..2", "from -1 to 1"]),
     "not whole": (dense, data_with(classes().y + 0.5), ["whole class numbers", "float64"]),
-    "text": (
-        dense, data_with(np.array(["a", "b"] * 22)), ["y must be numbers", "'a'", "'b'"]
-    ),
     "one-hot for a sparse loss": (
         dense, data_with(np.eye(3)[classes().y].astype(int)),
         ["one class number per row", "[n, 3]", "one-hot?"],
