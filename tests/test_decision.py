@@ -69,7 +69,7 @@ def test_a_decision_is_plain_json_and_holds_what_was_decided():
         "fold_epochs": 18,
         "updates": 90,
         "seconds": 6.0,
-        "run_url": "#/runs/1",
+        "mlflow_run": "#/runs/1",
         "seed": 7,
     }
     assert {key: values[key] for key in expected} == expected

@@ -13,7 +13,7 @@ import pipeline
 PACKAGE = Path(pipeline.__file__).parent
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-MAX_LINES = 350
+MAX_LINES = {"pipeline": 350, "studies": 350, "tests": 400}
 
 # What each of the lower modules may import of this package; choice/ may import within itself.
 LEAVES: dict[str, set[str]] = {
@@ -128,7 +128,8 @@ def test_a_step_imports_no_other_step_and_nothing_above_the_steps(file):
     [file for folder in ("pipeline", "studies", "tests") for file in (ROOT / folder).rglob("*.py")]
 )
 def test_a_file_stays_short(file):
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= MAX_LINES[file.relative_to(ROOT).parts[0]]
 
 
 def test_public_names_are_where_they_are_said_to_be():
