@@ -87,7 +87,9 @@ def test_curves_and_weights_equal_fit(name, batches):
 
 @pytest.mark.parametrize("batches", some_long(BATCHES, ["smaller last batch"]))
 def test_equals_fit_under_xla(batches):
-    assert_equals_fit(case(dense, batch_size=BATCHES[batches]), jit=True)
+    # With one batch an epoch XLA folds the accuracy's division into the epoch: the last bit moves.
+    atol = 1e-7 if batches == "batch larger than rows" else 0.0
+    assert_equals_fit(case(dense, batch_size=BATCHES[batches]), jit=True, atol=atol)
 
 
 def test_batches_larger_than_all_rows_equal_fit():
