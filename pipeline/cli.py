@@ -64,7 +64,7 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="change a field of the study, e.g. space.max_epochs=40, rule=one-standard-error; "
+        help="change a field of the study, e.g. space.max_epochs=40, rule='fixed(n_epochs=40)'; "
         "may be repeated",
     )
     parser.add_argument(
@@ -134,11 +134,9 @@ def with_field(spec: StudySpec, name: str, value: Any) -> StudySpec:
     if name not in SETTABLE:
         raise unknown_name("field", name, SETTABLE | {f"space.{key}" for key in spec.space})
     if name == "rule":
-        from pipeline.choice import RULES
+        from pipeline.choice import rule_named
 
-        if str(value) not in RULES:
-            raise unknown_name("rule", str(value), RULES)
-        value = RULES[str(value)]()
+        value = rule_named(str(value))
     if inner:
         group = getattr(spec, outer)
         if group is None:

@@ -21,11 +21,14 @@ class FoldCurves:
     values: [n_folds, n_epochs], finite, after epoch 1, 2, …
     objective: the metric and its direction
     folds: which of the study's folds the rows are; all of them by default
+    n_repeats: how often the rows were split anew (RepeatedKFold); the folds of one repeat lie
+        together
     """
 
     values: np.ndarray
     objective: Objective
     folds: tuple[int, ...] = ()
+    n_repeats: int = 1
 
     def __post_init__(self) -> None:
         # A copy: curves are often a view of a buffer that training goes on filling.
@@ -40,6 +43,8 @@ class FoldCurves:
         folds = tuple(self.folds) or tuple(range(len(values)))
         if len(folds) != len(values) or len(set(folds)) != len(folds):
             raise ValueError(f"fold curves of {len(values)} rows cannot belong to folds {folds}")
+        if self.n_repeats < 1 or len(values) % self.n_repeats:
+            raise ValueError(f"{len(values)} folds cannot be {self.n_repeats} repeats of one split")
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "folds", folds)
@@ -61,14 +66,20 @@ class FoldCurves:
 
     @property
     def standard_error(self) -> np.ndarray | None:
-        """Sample standard deviation over folds / √n_folds, [n_epochs]; None for one fold.
+        """Sample standard deviation over folds / √folds, [n_epochs]; None for one fold a repeat.
+
+        Repeats use the same rows again: they steady the mean but add no data. So the variance is
+        averaged over repeats, and divided by the folds of one. (Over all folds of 10 × 5 the naive
+        formula gives about a quarter of the true error.)
 
         Folds share training rows, so this understates the error of the mean: no unbiased
         estimator of it exists (Bengio & Grandvalet 2004, Theorem 1).
         """
-        if self.n_folds == 1:
+        n_folds = self.n_folds // self.n_repeats
+        if n_folds == 1:
             return None
-        return self.values.std(axis=0, ddof=1) / np.sqrt(self.n_folds)
+        by_repeat = self.values.reshape(self.n_repeats, n_folds, self.n_epochs)
+        return np.sqrt(by_repeat.var(axis=1, ddof=1).mean(axis=0) / n_folds)
 
     @property
     def best_n_epochs(self) -> int:
@@ -89,9 +100,30 @@ class FoldCurves:
         errors = self.standard_error
         return None if errors is None else float(errors[self._index(n_epochs)])
 
-    def epochs_within(self, loss: float) -> tuple[int, ...]:
-        """Return the epoch counts whose mean, turned so that smaller is better, is ≤ `loss`."""
-        return tuple(int(i) + 1 for i in np.flatnonzero(self.objective.as_loss(self.mean) <= loss))
+    @property
+    def losses(self) -> np.ndarray:
+        """The mean turned so that smaller is better, [n_epochs]."""
+        return self.objective.as_loss(self.mean)
+
+    def loss_after(self, n_epochs: int) -> float:
+        """Return the mean after `n_epochs` epochs, turned so that smaller is better."""
+        return float(self.losses[self._index(n_epochs)])
+
+    @property
+    def fold_bests(self) -> tuple[int, ...]:
+        """For each fold by itself, the number of epochs at which it is best."""
+        indices = self.objective.as_loss(self.values).argmin(axis=1)
+        return tuple(int(index) + 1 for index in indices)
+
+    def differences_to(self, n_epochs: int) -> FoldCurves:
+        """Return each fold's loss less its own loss after `n_epochs` epochs, as curves."""
+        losses = self.objective.as_loss(self.values)
+        differences = losses - losses[:, [self._index(n_epochs)]]
+        return FoldCurves(differences, Objective(), self.folds, self.n_repeats)
+
+    def epochs_where(self, holds: np.ndarray) -> tuple[int, ...]:
+        """Return the epoch counts at which a condition [≤ n_epochs] holds, smallest first."""
+        return tuple(int(index) + 1 for index in np.flatnonzero(holds))
 
     def _index(self, n_epochs: int) -> int:
         if not 1 <= n_epochs <= self.n_epochs:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.choice import EpochChoice
+from pipeline.choice import EpochChoice, choices_of_all_rules
 from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult
 
 N_RUNNERS_UP = 5
@@ -49,6 +49,7 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
             "model_uri": refit.model_uri,
             "test_metrics": dict(refit.test_metrics),
         },
+        "rules": {name: _other_rule(other) for name, other in _all_rules(best).items()},
         "runners_up": [_runner_up(trial) for trial in ranked(result)[1 : N_RUNNERS_UP + 1]],
         "trials": {**{outcome.label: 0 for outcome in Outcome}, **outcomes(result.trials)},
         "fold_epochs": sum(trial.n_fold_epochs for trial in result.trials),
@@ -95,6 +96,7 @@ def answer(result: StudyResult) -> str:
         f"  {'other parameters':<23}" + ", ".join(f"{k}={v}" for k, v in others.items()),
         f"  {'why this epoch':<23}{choice.reason}",
         f"  {'as good, within 1 SE':<23}{runs(choice.equivalent_epochs)} epochs",
+        f"  {'other rules':<23}" + _other_rules(best, choice),
         f"  {'trial':<23}{best.number} of {_count(result.trials)}",
     ]  # fmt: skip
     if best.curves is not None and choice.n_epochs == best.curves.n_epochs:
@@ -116,6 +118,25 @@ def answer(result: StudyResult) -> str:
         f"  {'':<23}{result.ui_command}",
     ]
     return "\n".join(lines)
+
+
+def _all_rules(best: TrialResult) -> dict[str, EpochChoice | str]:
+    return {} if best.curves is None else choices_of_all_rules(best.curves, best.horizon)
+
+
+def _other_rule(other: EpochChoice | str) -> dict[str, Any]:
+    if isinstance(other, str):
+        return {"refused": other}
+    return {"n_epochs": other.n_epochs, "score": other.score, "reason": other.reason}
+
+
+def _other_rules(best: TrialResult, choice: EpochChoice) -> str:
+    """Return the epochs that other rules choose on the same curves: "plateau 12, grid 20"."""
+    return ", ".join(
+        f"{name} {other.n_epochs}"
+        for name, other in _all_rules(best).items()
+        if isinstance(other, EpochChoice) and name != choice.rule
+    )
 
 
 def ranked(result: StudyResult) -> list[TrialResult]:

@@ -72,6 +72,22 @@ class Folds(Sequence[Fold]):
         return self.folds[index]
 
     @property
+    def n_repeats(self) -> int:
+        """How often the splitter split all rows anew, as RepeatedKFold does; 1 for any other."""
+        n_validated = np.bincount(
+            np.concatenate([fold.validation for fold in self.folds]), minlength=self.n_rows
+        )
+        n_repeats = int(n_validated[0])
+        if (n_validated != n_repeats).any() or n_repeats < 2 or len(self) % n_repeats:
+            return 1
+        size = len(self) // n_repeats
+        for start in range(0, len(self), size):
+            rows = [fold.validation for fold in self.folds[start : start + size]]
+            if len(np.unique(np.concatenate(rows))) < self.n_rows:
+                return 1
+        return n_repeats
+
+    @property
     def hash(self) -> str:
         """SHA-256 of every fold's rows: other splits are another study."""
         digest = hashlib.sha256(str(self.n_rows).encode())

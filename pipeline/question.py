@@ -68,8 +68,10 @@ def pose(spec: StudySpec, *, say: Callable[[str], None] = lambda line: None) -> 
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
     folds = split(development, spec.splitter, spec.seed)
-    # A rule that these folds cannot support says so now, on a flat curve, not after the search.
-    spec.rule.choose(FoldCurves(np.zeros((len(folds), 1)), spec.objective), horizon=1)
+    # A rule that cannot be applied says so now, on a flat curve, not after the search.
+    horizon = spec.longest_horizon
+    flat = FoldCurves(np.zeros((len(folds), horizon)), spec.objective, n_repeats=folds.n_repeats)
+    spec.rule.choose(flat, horizon)
     training.check_model(spec, development, folds[0])
     home = source_of(spec.build_model, spec.load_data).home
     question = Question(spec, development, test, folds, data.fingerprint, home)

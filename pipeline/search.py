@@ -195,7 +195,9 @@ def train(
             return trial.ended(
                 Outcome.FAILED, f"diverged: the loss is not finite after epoch {n_epochs}"
             )
-        curves = trial.curves = FoldCurves(lockstep.history(objective.metric), objective)
+        curves = trial.curves = FoldCurves(
+            lockstep.history(objective.metric), objective, n_repeats=folds.n_repeats
+        )
         mean = curves.mean_after(n_epochs)
         session.display.epoch_ended(n_epochs, mean)
         if curves.best_n_epochs == n_epochs:

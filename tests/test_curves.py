@@ -42,15 +42,46 @@ def test_the_first_of_equals_is_best():
 def test_epochs_are_counts():
     curves = FoldCurves(np.array([[3.0, 2.0, 1.0]]), LOSS)
     assert [curves.mean_after(n) for n in (1, 2, 3)] == [3.0, 2.0, 1.0]
-    assert curves.epochs_within(2.0) == (2, 3)
+    assert curves.epochs_where(curves.mean <= 2.0) == (2, 3)
     for outside in (0, -1, 4):
         with pytest.raises(ValueError, match=f"must be in 1..3, got {outside}"):
             curves.mean_after(outside)
 
 
-def test_epochs_within_turns_a_maximised_metric():
+def test_losses_turn_a_maximised_metric():
     curves = FoldCurves(np.array([[0.5, 0.75, 0.25]]), ACCURACY)
-    assert curves.epochs_within(-0.5) == (1, 2)
+    assert curves.epochs_where(curves.losses <= -0.5) == (1, 2)
+    assert curves.loss_after(2) == -0.75
+
+
+def test_a_fold_by_itself_has_a_best_epoch():
+    values = np.array([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
+    assert FoldCurves(values, LOSS).fold_bests == (2, 1)
+    assert FoldCurves(values, ACCURACY).fold_bests == (1, 3)
+
+
+def test_differences_are_each_folds_own():
+    curves = FoldCurves(np.array([[0.5, 0.75], [0.25, 0.125]]), ACCURACY)
+    np.testing.assert_array_equal(curves.differences_to(1).values, [[0, -0.25], [0, 0.125]])
+
+
+def test_repeats_do_not_shrink_the_standard_error():
+    once = np.array([[1.0], [2.0], [3.0], [4.0]])
+    naive = FoldCurves(np.tile(once, (5, 1)), LOSS).standard_error_after(1)
+    repeated = FoldCurves(np.tile(once, (5, 1)), LOSS, n_repeats=5).standard_error_after(1)
+    assert repeated == FoldCurves(once, LOSS).standard_error_after(1)
+    assert naive is not None
+    assert repeated is not None
+    assert repeated > 2 * naive
+
+
+def test_repeats_of_one_fold_have_no_standard_error():
+    assert FoldCurves(np.ones((3, 2)), LOSS, n_repeats=3).standard_error is None
+
+
+def test_folds_that_are_no_whole_repeats_are_refused():
+    with pytest.raises(ValueError, match="5 folds cannot be 2 repeats"):
+        FoldCurves(np.ones((5, 2)), LOSS, n_repeats=2)
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], np.empty((0, 3)), np.empty((3, 0)), [[[1.0]]]])

@@ -229,3 +229,12 @@ def test_test_rows_are_whole_groups():
 def test_test_rows_that_cannot_be_are_refused(data, size, says):
     with pytest.raises(BadInput, match=says):
         set_test_rows_aside(data, size, seed=0)
+
+
+def test_repeats_are_recognised_by_their_validation_rows():
+    from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit
+
+    data = Dataset(np.zeros((12, 1)), np.arange(12.0))
+    assert split(data, RepeatedKFold(n_splits=3, n_repeats=4), 0).n_repeats == 4
+    assert split(data, KFold(3, shuffle=True), 0).n_repeats == 1
+    assert split(data, ShuffleSplit(4, test_size=3), 0).n_repeats == 1

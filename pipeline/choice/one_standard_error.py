@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.choice.types import EpochChoice, within_one_standard_error
+from pipeline.choice.types import (
+    EpochChoice,
+    first_of_run,
+    refuse_one_fold,
+    within_one_standard_error,
+)
 from pipeline.curves import FoldCurves
-from pipeline.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -23,16 +27,9 @@ class OneStandardError:
 
     def choose(self, curves: FoldCurves, horizon: int) -> EpochChoice:
         """Return the first epoch of the run. Raises BadInput for one fold."""
-        if curves.n_folds == 1:
-            raise BadInput(
-                f"rule {self.name!r} needs at least 2 folds for a standard error, got 1; "
-                "use rule 'best' with a fixed validation set"
-            )
+        refuse_one_fold(self.name, curves)
         best = curves.best_n_epochs
-        close = set(curves.epochs_within(within_one_standard_error(curves)))
-        first = best
-        while first - 1 in close:
-            first -= 1
+        first = first_of_run(best, curves.epochs_where(within_one_standard_error(curves)))
         return EpochChoice.at(
             first,
             curves,

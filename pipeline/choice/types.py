@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import numpy as np
+
 from pipeline.curves import FoldCurves
+from pipeline.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class EpochChoice:
             horizon=horizon,
             score=curves.mean_after(n_epochs),
             standard_error=curves.standard_error_after(n_epochs),
-            equivalent_epochs=curves.epochs_within(within_one_standard_error(curves)),
+            equivalent_epochs=curves.epochs_where(within_one_standard_error(curves)),
             rule=rule,
             reason=reason,
         )
@@ -59,7 +63,23 @@ class Rule(Protocol):
         """Return the choice. Raises BadInput when the curves cannot support the rule."""
 
 
-def within_one_standard_error(curves: FoldCurves) -> float:
-    """Return the best mean plus its standard error, turned so that smaller is better."""
-    margin = curves.standard_error_after(curves.best_n_epochs) or 0.0
-    return float(curves.objective.as_loss(curves.mean).min()) + margin
+def within_one_standard_error(curves: FoldCurves) -> np.ndarray:
+    """Return whether each mean is within one standard error of the best, [n_epochs]."""
+    best = curves.best_n_epochs
+    return curves.losses <= curves.loss_after(best) + (curves.standard_error_after(best) or 0.0)
+
+
+def first_of_run(best: int, close: Collection[int]) -> int:
+    """Return the first epoch of the run of epochs in `close` that ends at `best`."""
+    while best - 1 in close:
+        best -= 1
+    return best
+
+
+def refuse_one_fold(rule: str, curves: FoldCurves) -> None:
+    """Raise BadInput where there is no standard error."""
+    if curves.standard_error is None:
+        raise BadInput(
+            f"rule {rule!r} needs at least 2 folds for a standard error, got {curves.n_folds}; "
+            "use rule 'best' with a fixed validation set"
+        )

@@ -96,6 +96,7 @@ class Proposal:
                 "outcome": result.outcome.name,
                 "curves": None if curves is None else curves.values.tolist(),
                 "folds": None if curves is None else list(curves.folds),
+                "n_repeats": None if curves is None else curves.n_repeats,
                 "seconds": result.seconds,
                 "n_updates": result.n_updates,
                 "reason": result.reason,
@@ -235,7 +236,7 @@ def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
         outcome=Outcome[note["outcome"]],
         curves=None
         if curves is None
-        else FoldCurves(np.array(curves), spec.objective, tuple(note["folds"])),
+        else FoldCurves(np.array(curves), spec.objective, tuple(note["folds"]), note["n_repeats"]),
         seconds=note["seconds"],
         n_updates=note["n_updates"],
         reason=note["reason"],
