@@ -14,7 +14,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import AnotherRunActive, StoreUnavailable
+from pipeline.errors import AnotherRunActive, Interrupted, StoreUnavailable
 
 
 @contextmanager
@@ -61,6 +61,11 @@ class StopRequest:
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    def raise_if_asked(self) -> None:
+        """Raise Interrupted when a signal has come."""
+        if self.signal is not None:
+            raise Interrupted(f"{self.signal.name}: stopped; the same command continues")
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,20 +65,31 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
 def write(path: Path, values: Mapping[str, Any]) -> None:
     """Write the decision as JSON, whole or not at all."""
     aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
+    text = json.dumps(_finite(values), indent=2, default=str, allow_nan=False)
+    aside.write_text(text + "\n", encoding="utf-8")
     aside.replace(path)
 
 
-def refit_in(path: Path, best: TrialResult, choice: EpochChoice) -> RefitResult | None:
+def _finite(value: Any) -> Any:
+    """Return plain values with null for NaN and infinity, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def refit_in(path: Path, best: TrialResult, choice: EpochChoice, run_id: str) -> RefitResult | None:
     """Return the refit that a written decision holds, if it decided the same; else None.
 
-    A finished study that is started again has nothing to train, and its test rows stay scored
-    once.
+    A finished study that is started again has nothing to train, and no test row is scored again
+    for the same decision. In another store, or with other parameters, nothing is the same.
     """
     if not path.exists():
         return None
     values = json.loads(path.read_text(encoding="utf-8"))
-    same = (values["trial"], values["n_epochs"]) == (best.number, choice.n_epochs)
+    decided = (best.number, choice.n_epochs, dict(best.params), run_id)
+    same = tuple(values[key] for key in ("trial", "n_epochs", "params", "run_id")) == decided
     return RefitResult(**values["refit"]) if same and values["refit"] else None
 
 
@@ -89,7 +101,7 @@ def answer(result: StudyResult) -> str:
     lines = [
         f"Train with learning rate {best.params['learning_rate']:.3g} "
         f"for {choice.n_epochs} epochs" + (f" of a {choice.horizon}-epoch schedule."
-        if result.spec.schedule is not None and not result.spec.schedule.horizon_free else "."),
+        if not best.horizon_free else "."),
         "",
         f"  {result.spec.objective.metric:<23}{with_error(choice.score, choice.standard_error)}"
         f"  over {best.curves.n_folds if best.curves else 0} fold(s), {direction} is better",
@@ -111,7 +123,7 @@ def answer(result: StudyResult) -> str:
         )
         if refit.test_metrics:
             scores = ", ".join(f"{k} {v:.4g}" for k, v in refit.test_metrics.items())
-            lines.append(f"  {'test rows, scored once':<23}{scores}")
+            lines.append(f"  {'test rows':<23}{scores}")
     lines += [
         f"  {'decision':<23}{_short(result.decision_path)}",
         f"  {'MLflow':<23}{result.run_url}",

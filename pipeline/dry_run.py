@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline import optimization, tracking, training
+from pipeline import training
+from pipeline.addresses import mask_password
 from pipeline.progress import duration
 from pipeline.question import pose
 from pipeline.schedules import updates_per_epoch
@@ -36,8 +37,8 @@ def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -
         f"{duration(most * measured.timing.fold_epoch_secs)} of training",
         "expected": f"{work.n_fold_epochs:,.0f} fold-epochs after pruning and early stopping, "
         f"{work.n_programs} compiled program(s), {duration(measured.timing.search_secs(work))}",
-        "MLflow": tracking.mask_password(store),
-        "Optuna": optimization.masked(storage or question.folder / "journal.log"),
+        "MLflow": mask_password(store),
+        "Optuna": mask_password(str(storage or question.folder / "journal.log")),
         "decision": str(question.folder / "decision.json"),
     }
     width = max(map(len, rows))

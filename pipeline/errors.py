@@ -88,3 +88,9 @@ def require(holds: Any, name: str, allowed: str, value: Any) -> None:
     """Raise BadInput unless the condition holds."""
     if not holds:
         raise BadInput(f"{name} must be {allowed}, got {value!r}")
+
+
+def in_one_line(error: Exception) -> str:
+    """Return an error's type and its first line that says something."""
+    text = next((line for line in str(error).splitlines() if line.strip()), "no message")
+    return text if isinstance(error, BadInput) else f"{type(error).__name__}: {text}"

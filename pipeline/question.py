@@ -23,6 +23,7 @@ class Question:
     development, test: the rows to search on, and those set aside, if any
     folds: of the development rows
     data_fingerprint: of all rows
+    signature: what makes this the same study, taken once: its file may be edited meanwhile
     home: the project that holds the study
     """
 
@@ -31,14 +32,8 @@ class Question:
     test: Dataset | None
     folds: Folds
     data_fingerprint: str
+    signature: str
     home: Path
-
-    @property
-    def signature(self) -> str:
-        """What makes this the same study."""
-        return self.spec.signature(
-            data_fingerprint=self.data_fingerprint, splits_hash=self.folds.hash
-        )
 
     @property
     def name(self) -> str:
@@ -64,6 +59,7 @@ def pose(spec: StudySpec, *, say: Callable[[str], None] = lambda line: None) -> 
 
     Raises BadInput, before anything is trained or written.
     """
+    source = source_of(spec.build_model, spec.load_data)
     devices = training.set_up(spec.threads)
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
@@ -73,7 +69,8 @@ def pose(spec: StudySpec, *, say: Callable[[str], None] = lambda line: None) -> 
     flat = FoldCurves(np.zeros((len(folds), horizon)), spec.objective, n_repeats=folds.n_repeats)
     spec.rule.choose(flat, horizon)
     training.check_model(spec, development, folds[0])
-    home = source_of(spec.build_model, spec.load_data).home
-    question = Question(spec, development, test, folds, data.fingerprint, home)
+    fingerprint = data.fingerprint
+    signature = spec.signature(data_fingerprint=fingerprint, splits_hash=folds.hash)
+    question = Question(spec, development, test, folds, fingerprint, signature, source.home)
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
     return question

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from pipeline import tracking, training
 from pipeline.data import take_rows
-from pipeline.results import RefitResult, TrialResult
+from pipeline.errors import Interrupted, StoreUnavailable, StudyFailed, in_one_line
+from pipeline.results import RefitResult, StudyResult, TrialResult
 from pipeline.session import Session
+
+
+def make_models(
+    result: StudyResult, session: Session, kept: training.Kept | None
+) -> RefitResult | None:
+    """Keep the best trial's models at the chosen epoch, then refit; the answer stands already."""
+    best, n_epochs = result.best, result.choice.n_epochs
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            keep_fold_models(session, best, n_epochs, kept, Path(scratch))
+            if session.spec.refit.enabled:
+                return fit_and_log(session, best, n_epochs, Path(scratch))
+        return None
+    except (Interrupted, StoreUnavailable):
+        raise
+    except Exception as error:  # out of memory, a model that cannot be saved
+        raise StudyFailed(
+            f"the answer stands (learning rate {best.params['learning_rate']:.3g}, {n_epochs} "
+            f"epochs, {result.decision_path}), but its models could not be made: "
+            f"{in_one_line(error)}"
+        ) from error
 
 
 def keep_fold_models(
@@ -37,14 +60,23 @@ def fit_and_log(session: Session, best: TrialResult, n_epochs: int, scratch: Pat
     rows = question.development
     session.display.say(f"refit on {rows.n_rows} rows for {n_epochs} epochs …")
     fitted = training.fit_on_all_rows(
-        spec, rows, best.params, n_epochs, fold=len(question.folds), jit=session.engine.jit
+        spec,
+        rows,
+        best.params,
+        n_epochs,
+        fold=len(question.folds),
+        jit=session.engine.jit,
+        go_on=session.stop.raise_if_asked,
     )
     sample = take_rows(rows.x, np.arange(min(rows.n_rows, 5)))
+    files = fitted.save(scratch)
+    if reason := fitted.why_not_served(files["model"], sample):
+        session.display.say(f"the refit model cannot be served without this study's code: {reason}")
     model_uri = tracking.log_fitted_model(
         run.store,
         experiment_id=run.experiment_id,
         run_id=run.run_id,
-        files=fitted.save(scratch),
+        files=files,
         rows=sample,
         predictions=fitted.predict(sample),
         n_epochs=n_epochs,

@@ -41,6 +41,7 @@ class TrialResult:
     curves: the monitored metric, as far as it was trained; None when no epoch was finished
     n_updates: optimizer steps, summed over folds
     reason: one sentence; for a failure, the error
+    horizon_free: whether the learning-rate schedule did not depend on max_epochs
     """
 
     number: int
@@ -50,6 +51,7 @@ class TrialResult:
     seconds: float
     n_updates: int
     reason: str = ""
+    horizon_free: bool = True
 
     def __post_init__(self) -> None:
         if self.outcome.has_value and self.curves is None:

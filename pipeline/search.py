@@ -14,13 +14,12 @@ if __name__ == "__main__":
     OPTIONS = search_options()
 
 import argparse
+import dataclasses
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,11 +30,18 @@ from pipeline.batch import StopRequest, only_run_of
 from pipeline.cli import with_options
 from pipeline.curves import FoldCurves
 from pipeline.dry_run import cost_of
-from pipeline.errors import BadInput, ExitCode, Interrupted, NoResult, PipelineError, StudyFailed
+from pipeline.errors import (
+    ExitCode,
+    Interrupted,
+    NoResult,
+    PipelineError,
+    StudyFailed,
+    in_one_line,
+)
 from pipeline.plots import plot_curves
 from pipeline.progress import Display, Silent, display_for
 from pipeline.question import Question, pose
-from pipeline.refit import fit_and_log, keep_fold_models
+from pipeline.refit import make_models
 from pipeline.results import Outcome, StudyResult, TrialResult
 from pipeline.session import Session
 from pipeline.spec import StudySpec
@@ -67,6 +73,8 @@ def search(
             study = optimization.open_study(journal, question.name, spec)
             engine, why = engine_of(study, question, display)
             with tracked(store, question, engine, optimization.run_ids_of_running(study)) as run:
+                if run.mended:
+                    display.say(f"{run.mended} run(s) of a killed process marked KILLED in MLflow")
                 session = Session(question, study, engine, why, run, display, stop)
                 trials, kept = run_trials(session)
                 return answer(session, trials, kept)
@@ -143,6 +151,7 @@ def evaluate(
         seconds=time.perf_counter() - start,
         n_updates=trial.n_updates,
         reason=trial.reason,
+        horizon_free=trial.horizon_free,
     )
     proposal.tell(result)
     run.end(result, session.spec.objective)
@@ -158,6 +167,7 @@ class Training:
     reason: str = ""
     curves: FoldCurves | None = None
     n_updates: int = 0
+    horizon_free: bool = True
     kept: training.Kept | None = None
 
     def ended(self, outcome: Outcome, reason: str) -> Training:
@@ -180,6 +190,7 @@ def train(
         lockstep = training.LockstepTraining(
             program, proposal.params, folds, schedule=spec.schedule, seed=spec.seed
         )
+        trial.horizon_free = lockstep.horizon_free
         watched = [program.metric_names.index(name) for name in ("loss", objective.metric)]
     except Exception as error:  # a proposal may ask for a model that cannot be: others can
         return trial.ended(Outcome.FAILED, in_one_line(error))
@@ -202,7 +213,7 @@ def train(
         session.display.epoch_ended(n_epochs, mean)
         if curves.best_n_epochs == n_epochs:
             trial.kept = training.Kept(proposal.number, lockstep.snapshot())
-        if proposal.report(n_epochs, mean, horizon_free=lockstep.horizon_free):
+        if proposal.report(n_epochs, mean, horizon_free=trial.horizon_free):
             return trial.ended(Outcome.PRUNED, f"worse than the others after epoch {n_epochs}")
         if n_epochs == lockstep.horizon:
             return trial.ended(Outcome.COMPLETED, f"trained {n_epochs} epochs")
@@ -225,38 +236,41 @@ def answer(
         raise NoResult(no_result(trials))
     choice = spec.rule.choose(best.curves, best.horizon)
     path = question.folder / "decision.json"
-    refit = decision.refit_in(path, best, choice)
-    if refit is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            keep_fold_models(session, best, choice.n_epochs, kept, Path(scratch))
-            if spec.refit.enabled:
-                refit = fit_and_log(session, best, choice.n_epochs, Path(scratch))
     result = StudyResult(
-        spec,
-        question.signature,
-        tuple(trials),
-        best,
-        choice,
-        refit,
-        path,
-        run.url,
-        run.store.ui_command,
+        spec=spec,
+        signature=question.signature,
+        trials=tuple(trials),
+        best=best,
+        choice=choice,
+        refit=decision.refit_in(path, best, choice, run.run_id),
+        decision_path=path,
+        run_url=run.url,
+        ui_command=run.store.ui_command,
     )
-    record = {
-        "engine": {"mode": "xla" if session.engine.jit else "plain", "reason": session.why_engine},
-        "seed": spec.seed,
-        "splits_hash": question.folds.hash,
-        "data_fingerprint": question.data_fingerprint,
-        "run_id": run.run_id,
-        **tracking.provenance(question.home),
-    }
-    decision.write(path, decision.decision(result, record))
+    write_down(result, session)
+    if result.refit is None:
+        result = dataclasses.replace(result, refit=make_models(result, session, kept))
+        write_down(result, session)
     run.log_artifact(path)
     run.log_artifact(plot_curves(result, path.with_name("curves.png")))
     metrics, tags = tracking.study_summary(result)
     run.log_metrics(metrics)
     run.set_tags(tags)
     return result
+
+
+def write_down(result: StudyResult, session: Session) -> None:
+    """Write the decision and what is needed to repeat it."""
+    question = session.question
+    record = {
+        "engine": {"mode": "xla" if session.engine.jit else "plain", "reason": session.why_engine},
+        "seed": result.spec.seed,
+        "splits_hash": question.folds.hash,
+        "data_fingerprint": question.data_fingerprint,
+        "run_id": session.run.run_id,
+        **tracking.provenance(question.home),
+    }
+    decision.write(result.decision_path, decision.decision(result, record))
 
 
 @contextmanager
@@ -292,15 +306,6 @@ def tracked(
             run.end(status)
 
 
-@contextmanager
-def closing(display: Display) -> Iterator[None]:
-    """Leave the terminal as it was, however the search ends."""
-    try:
-        yield
-    finally:
-        display.close()
-
-
 def no_result(trials: Sequence[TrialResult]) -> str:
     """Return why there is no answer, in words."""
     if not trials:
@@ -309,12 +314,6 @@ def no_result(trials: Sequence[TrialResult]) -> str:
     text = f"no trial has a value: {len(trials)} trial(s), {outcomes}"
     failed = [trial.reason for trial in trials if trial.outcome is Outcome.FAILED]
     return f"{text}; the last failure: {failed[-1]}" if failed else text
-
-
-def in_one_line(error: Exception) -> str:
-    """Return an error's type and its first line that says something."""
-    text = next((line for line in str(error).splitlines() if line.strip()), "no message")
-    return text if isinstance(error, BadInput) else f"{type(error).__name__}: {text}"
 
 
 def main(options: argparse.Namespace) -> int:

@@ -76,6 +76,15 @@ def check_space(space: Any) -> None:
             f"space[{name!r}] must be an Optuna distribution (optuna.distributions) or a fixed "
             f"number or text, got {dimension!r}; for example CategoricalDistribution([32, 64])"
         )
+    for name, dimension in space.items():
+        for choice in getattr(dimension, "choices", ()):
+            if not isinstance(choice, bool | int | float | str | None):
+                raise BadInput(
+                    f"space[{name!r}] must have choices that are numbers, texts, booleans or None, "
+                    f"which a storage gives back as they were, got {choice!r} of type "
+                    f"{type(choice).__name__}; write NumPy numbers with int() or float(), and "
+                    "tuples as texts that build_model takes apart"
+                )
     _check_positive(space, "learning_rate", whole=False)
     for name in ("max_epochs", "batch_size"):
         if name in space:

@@ -129,6 +129,18 @@ BAD = {
         [],
         "the model does not fit the data",
     ),
+    "labels out of range for a loss by another name": (
+        {
+            "fields": "dict(load_data=lambda: (np.ones((9, 3)), np.array([1, 2] * 4 + [1])))",
+            "builder": """
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile("adam", loss="bce", metrics=["accuracy"])
+    return model
+""",
+        },
+        [],
+        "needs y in 0..1",
+    ),
     "unknown metric": (
         {"fields": "dict(objective=Objective('val_acuracy', 'maximize'))"},
         [],

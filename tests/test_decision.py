@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,8 @@ def test_the_answer_is_read_by_a_person():
 
 
 def test_the_answer_names_the_horizon_where_the_schedule_depends_on_it():
-    text = decision.answer(study(trial(0, 1.0), schedule=Cosine()))
+    annealed = dataclasses.replace(trial(0, 1.0), horizon_free=False)
+    text = decision.answer(study(annealed, schedule=Cosine()))
     assert "for 2 epochs of a 5-epoch schedule." in text
 
 
@@ -173,17 +175,25 @@ def choice(n_epochs: int) -> EpochChoice:
 
 def test_a_refit_is_found_again_for_the_same_decision_only(tmp_path):
     path, best = tmp_path / "decision.json", trial(3, 1.0)
-    assert decision.refit_in(path, best, choice(2)) is None
-    decision.write(path, decision.decision(study(best), {}))
-    assert decision.refit_in(path, best, choice(2)) == REFIT
-    assert decision.refit_in(path, best, choice(3)) is None
-    assert decision.refit_in(path, trial(4, 1.0), choice(2)) is None
+    assert decision.refit_in(path, best, choice(2), "run") is None
+    decision.write(path, decision.decision(study(best), {"run_id": "run"}))
+    assert decision.refit_in(path, best, choice(2), "run") == REFIT
+    assert decision.refit_in(path, best, choice(2), "another run") is None
+    assert decision.refit_in(path, best, choice(3), "run") is None
+    assert decision.refit_in(path, trial(4, 1.0), choice(2), "run") is None
+    other = dataclasses.replace(best, params={**best.params, "learning_rate": 0.5})
+    assert decision.refit_in(path, other, choice(2), "run") is None
+
+
+def test_a_decision_is_valid_json_when_a_score_is_not_a_number(tmp_path):
+    decision.write(tmp_path / "decision.json", {"scores": [{"loss": float("nan")}]})
+    assert json.loads((tmp_path / "decision.json").read_text()) == {"scores": [{"loss": None}]}
 
 
 def test_a_decision_without_a_refit_has_none_to_find(tmp_path):
     path, best = tmp_path / "decision.json", trial(3, 1.0)
-    decision.write(path, decision.decision(study(best, refit=None), {}))
-    assert decision.refit_in(path, best, choice(2)) is None
+    decision.write(path, decision.decision(study(best, refit=None), {"run_id": "run"}))
+    assert decision.refit_in(path, best, choice(2), "run") is None
 
 
 @pytest.mark.parametrize(

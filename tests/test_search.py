@@ -1,66 +1,16 @@
 """Whole searches, with a real Keras model, a real MLflow store and a real Optuna journal."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mlflow import MlflowClient
 
-from pipeline.errors import BadInput, Interrupted, NoResult, StudyFailed
-from pipeline.progress import Silent
+from pipeline.errors import Interrupted
 from pipeline.results import Outcome, StudyResult
 from pipeline.search import search
-from tests.tiny_study import tiny
-
-
-def client(home: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{home / 'mlruns' / 'mlflow.db'}")
-
-
-def runs_of(home: Path, name: str = "tiny"):
-    """Return (the study's run, its trials' runs in order)."""
-    store = client(home)
-    experiment = store.get_experiment_by_name(name)
-    runs = store.search_runs([experiment.experiment_id])
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert len(parents) == 1
-    return parents[0], sorted(children, key=lambda run: run.info.run_name)
-
-
-def bits(result: StudyResult) -> list:
-    """Return everything of a result that must not depend on when or how often it was run."""
-    trials = [
-        (t.number, dict(t.params), t.outcome, t.n_updates, t.curves and t.curves.values.tolist())
-        for t in result.trials
-    ]
-    return [trials, result.best.number, result.choice, result.refit and result.refit.test_metrics]
-
-
-class StopAt(Silent):
-    """Sends this process a signal after an epoch of a trial, once."""
-
-    def __init__(self, number: int, n_epochs: int, signal_number: int = signal.SIGTERM) -> None:
-        self.at, self.signal, self.number = (number, n_epochs), signal_number, -1
-
-    def trial_started(self, number, params):
-        self.number = number
-
-    def epoch_ended(self, n_epochs, mean):
-        if (self.number, n_epochs) == self.at:
-            self.at = (-1, -1)
-            os.kill(os.getpid(), self.signal)
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line):
-        self.lines.append(line)
+from tests.tiny_study import StopAt, bits, client, runs_of, tiny
 
 
 @pytest.fixture(scope="module")
@@ -179,137 +129,9 @@ def test_a_signal_ends_the_epoch_and_the_same_command_continues(searched, home, 
         assert steps == list(range(1, int(run.data.params["max_epochs"]) + 1))
 
 
-UNBOUNDED = """
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(params["learning_rate"]), loss="mse")
-    return model
-"""
-
-
-def test_a_diverged_trial_fails_with_its_epoch_and_the_search_goes_on(home):
-    fields = """dict(space={
-        "learning_rate": CategoricalDistribution([1e-2, 1e30]), "max_epochs": 4},
-        budget=Budget(n_trials=6))"""
-    result = search(tiny(home, fields=fields, builder=UNBOUNDED))
-    outcomes = {trial.params["learning_rate"]: trial for trial in result.trials}
-    assert outcomes[1e-2].outcome is Outcome.COMPLETED
-    assert outcomes[1e30].outcome is Outcome.FAILED
-    assert "after epoch" in outcomes[1e30].reason
-    _, children = runs_of(home)
-    assert {run.info.status for run in children} == {"FINISHED", "FAILED"}
-
-
-def test_a_builder_that_raises_for_a_proposal_fails_that_trial_only(home):
-    fields = """dict(space={"learning_rate": 0.01, "max_epochs": 2,
-        "width": CategoricalDistribution([2, 3])}, budget=Budget(n_trials=5))"""
-    builder = "if params['width'] == 2: raise RuntimeError('no twos')"
-    result = search(tiny(home, fields=fields, builder=builder))
-    failed = [trial for trial in result.trials if trial.outcome is Outcome.FAILED]
-    assert failed
-    assert all(trial.params["width"] == 2 and "no twos" in trial.reason for trial in failed)
-
-
-def test_failures_in_a_row_end_the_study(home):
-    fields = """dict(space={"learning_rate": 0.1, "max_epochs": 2,
-        "width": IntDistribution(1, 1001)},
-        budget=Budget(n_trials=9, max_failures_in_a_row=3))"""
-    builder = "if params['width'] != 501: raise RuntimeError('always')"
-    with pytest.raises(StudyFailed, match=r"3 trials in a row failed .*always"):
-        search(tiny(home, fields=fields, builder=builder))
-    parent, children = runs_of(home)
-    assert parent.info.status == "FAILED"
-    assert [run.info.status for run in children] == ["FAILED"] * 3
-
-
-def test_when_every_trial_fails_there_is_no_result(home):
-    fields = """dict(space={"learning_rate": FloatDistribution(1e28, 1e30), "max_epochs": 2},
-        budget=Budget(n_trials=2))"""
-    with pytest.raises(NoResult, match=r"2 trial\(s\), 2 failed; the last failure: diverged"):
-        search(tiny(home, fields=fields, builder=UNBOUNDED))
-    assert runs_of(home)[0].info.status == "FAILED"
-
-
-def test_a_pruned_trial_is_finished_and_has_no_value(home):
-    fields = "dict(pruner=ThresholdPruner(upper=0.0), budget=Budget(n_trials=2))"
-    with pytest.raises(NoResult, match="2 pruned"):
-        search(tiny(home, fields=fields))
-    _, children = runs_of(home)
-    assert [run.info.status for run in children] == ["FINISHED"] * 2
-    assert all(run.data.tags["outcome"] == "pruned" for run in children)
-    assert all("best_val_loss" not in run.data.metrics for run in children)
-
-
-def test_early_stopping_acts_on_the_mean(home):
-    fields = """dict(early_stopping=EarlyStopping(patience=2, min_delta=100.0),
-        space={"learning_rate": 0.01, "max_epochs": 6}, budget=Budget(n_trials=1))"""
-    result = search(tiny(home, fields=fields))
-    assert result.best.outcome is Outcome.STOPPED_EARLY
-    assert result.best.curves.n_epochs == 3
-    assert result.best.value is not None
-
-
-def test_a_timeout_answers_from_what_is_finished(home, monkeypatch):
-    passed = 0.0
-
-    class AnHourATrial(Silent):
-        def trial_ended(self, result):
-            nonlocal passed
-            passed += 3600.0
-
-    monkeypatch.setattr("pipeline.search.time.monotonic", lambda: passed)
-    fields = "dict(budget=Budget(n_trials=50, timeout_secs=7000.0))"
-    result = search(tiny(home, fields=fields), display=AnHourATrial())
-    assert len(result.trials) == 2
-
-
-def test_a_metric_can_be_maximised_with_a_fixed_validation_set(home):
-    fields = """dict(objective=Objective("val_accuracy", "maximize"), splitter=None,
-        load_data=load_with_validation_set)"""
-    result = search(tiny(home, fields=fields))
-    assert result.best.value == max(trial.value for trial in result.trials)
-    assert result.best.curves is not None
-    assert result.best.curves.n_folds == 1
-    assert result.choice.standard_error is None
-
-
-def test_a_rule_that_cannot_apply_is_refused_before_training(home):
-    fields = """dict(rule=OneStandardError(), splitter=None,
-        load_data=load_with_validation_set)"""
-    with pytest.raises(BadInput, match="at least 2 folds"):
-        search(tiny(home, fields=fields))
-    assert client(home).get_experiment_by_name("tiny") is None
-
-
-def test_an_annealed_trial_keeps_its_horizon(home):
-    fields = """dict(schedule=Cosine(), rule=OneStandardError(),
-        space={"learning_rate": FloatDistribution(0.01, 0.1),
-               "max_epochs": IntDistribution(4, 6)})"""
-    result = search(tiny(home, fields=fields))
-    assert result.choice.horizon == result.best.params["max_epochs"]
-    assert result.refit is not None
-    assert result.refit.n_epochs == result.choice.n_epochs
-
-
 def test_another_seed_is_another_study(searched):
     home, result = searched
     other = search(tiny(home, fields="dict(test_size=0.2, seed=1, budget=Budget(n_trials=1))"))
     assert other.signature != result.signature
     assert other.decision_path != result.decision_path
     assert json.loads(result.decision_path.read_text())["seed"] == 0
-
-
-def test_the_engine_that_was_recorded_is_obeyed(home):
-    fields = "dict(engine='auto', budget=Budget(n_trials={}))"
-    first, second = Heard(), Heard()
-    search(tiny(home, fields=fields.format(1)), display=first)
-    search(tiny(home, fields=fields.format(2)), display=second)
-    assert sum(line.startswith("engine") for line in first.lines) == 1
-    assert not any(line.startswith("engine") for line in second.lines)
-
-
-def test_the_package_is_called_as_a_notebook_would():
-    import pipeline
-    import pipeline.search
-
-    assert callable(pipeline.search)
-    assert pipeline.search.search is search

@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.space import largest, middle, n_values, values
+from pipeline.errors import BadInput
+from pipeline.space import check_space, largest, middle, n_values, values
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,11 @@ def test_a_distribution_has_ends_a_middle_and_a_number_of_values(dimension, ends
 
 def test_a_fixed_value_is_its_own_largest():
     assert largest(40) == 40
+
+
+@pytest.mark.parametrize("choices", [list(2 ** np.arange(3)), [(64,), (64, 32)]])
+def test_choices_that_a_storage_would_change_are_refused(choices):
+    with pytest.warns(UserWarning, match="persistent storage"):
+        width = CategoricalDistribution(choices)
+    with pytest.raises(BadInput, match=r"space\['width'\] must have choices that are numbers"):
+        check_space({"learning_rate": 0.1, "max_epochs": 3, "width": width})

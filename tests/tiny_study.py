@@ -1,7 +1,13 @@
 """Study files of a second or two, written into a project of their own."""
 
+import os
+import signal
 from pathlib import Path
 
+from mlflow import MlflowClient
+
+from pipeline.progress import Silent
+from pipeline.results import StudyResult
 from pipeline.spec import StudySpec
 from pipeline.study_file import load_study
 
@@ -77,3 +83,50 @@ def write_study(
 def tiny(home: Path, **changes: str) -> StudySpec:
     """Return the spec of a tiny study whose stores lie in `home`."""
     return load_study(write_study(home, **changes))
+
+
+def client(home: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{home / 'mlruns' / 'mlflow.db'}")
+
+
+def runs_of(home: Path, name: str = "tiny"):
+    """Return (the study's run, its trials' runs in order)."""
+    store = client(home)
+    experiment = store.get_experiment_by_name(name)
+    runs = store.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1
+    return parents[0], sorted(children, key=lambda run: run.info.run_name)
+
+
+def bits(result: StudyResult) -> list:
+    """Return everything of a result that must not depend on when or how often it was run."""
+    trials = [
+        (t.number, dict(t.params), t.outcome, t.n_updates, t.curves and t.curves.values.tolist())
+        for t in result.trials
+    ]
+    return [trials, result.best.number, result.choice, result.refit and result.refit.test_metrics]
+
+
+class StopAt(Silent):
+    """Sends this process a signal after an epoch of a trial, once."""
+
+    def __init__(self, number: int, n_epochs: int, signal_number: int = signal.SIGTERM) -> None:
+        self.at, self.signal, self.number = (number, n_epochs), signal_number, -1
+
+    def trial_started(self, number, params):
+        self.number = number
+
+    def epoch_ended(self, n_epochs, mean):
+        if (self.number, n_epochs) == self.at:
+            self.at = (-1, -1)
+            os.kill(os.getpid(), self.signal)
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line):
+        self.lines.append(line)

@@ -1,6 +1,6 @@
 """Optuna: where studies are stored, how parameters are proposed, which trials are cut short."""
 
-from pipeline.optimization.storage import masked, open_study
+from pipeline.optimization.storage import open_study
 from pipeline.optimization.trials import (
     Proposal,
     best,
@@ -15,7 +15,6 @@ __all__ = [
     "best",
     "exhausted",
     "finished",
-    "masked",
     "next_proposal",
     "open_study",
     "run_ids_of_running",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
+from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
 from pipeline.spec import StudySpec
 
@@ -38,14 +40,20 @@ def open_study(storage: str | Path, name: str, spec: StudySpec) -> optuna.Study:
         lines = str(error).strip().splitlines() or ["no message"]
         raise StoreUnavailable(
             f"the study's storage must be a writable journal file or a database URL, got "
-            f"{masked(storage)}: {type(error).__name__}: {masked(lines[0])}"
+            f"{mask_password(str(storage))}: {type(error).__name__}: {mask_password(lines[0])}"
         ) from error
 
 
-def masked(storage: str | Path) -> str:
-    """Return a storage's address, or a text with URLs in it, with every password as ***."""
-    text = re.sub(r"://([^/\s:@]*):\S*@", r"://\1:***@", str(storage))
-    return re.sub(r"(?i)([?&][^=&\s]*password=)[^&\s]+", r"\1***", text)
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn a storage that fails during the search (a full disk) into StoreUnavailable."""
+    try:
+        yield
+    except (OSError, optuna.exceptions.StorageInternalError) as error:
+        raise StoreUnavailable(
+            f"the study's storage cannot be written: {mask_password(str(error))}; free it and "
+            "start the same command: finished trials are kept"
+        ) from error
 
 
 def _open(storage: str | Path) -> BaseStorage:

@@ -15,7 +15,8 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.curves import FoldCurves
-from pipeline.errors import BadInput, StoreUnavailable
+from pipeline.errors import BadInput, StoreUnavailable, StudyFailed
+from pipeline.optimization.storage import readable_errors
 from pipeline.results import Outcome, TrialResult
 from pipeline.spec import StudySpec
 
@@ -66,7 +67,8 @@ class Proposal:
 
     def write_note(self, key: str, value: Any) -> None:
         """Keep a value with the trial."""
-        self._trial.set_user_attr(key, value)
+        with readable_errors():
+            self._trial.set_user_attr(key, value)
 
     def report(self, n_epochs: int, mean: float, *, horizon_free: bool) -> bool:
         """Tell Optuna the mean after `n_epochs` epochs; return whether to prune.
@@ -79,7 +81,8 @@ class Proposal:
         if step is None:
             return False
         if step > self._last_step:
-            self._trial.report(mean, step)
+            with readable_errors():
+                self._trial.report(mean, step)
             self._last_step = step
         if step < self._last_step:
             return False
@@ -100,13 +103,15 @@ class Proposal:
                 "seconds": result.seconds,
                 "n_updates": result.n_updates,
                 "reason": result.reason,
+                "horizon_free": result.horizon_free,
             },
         )
         if result.outcome not in STATES:
             return
         study = self._trial.study
         try:
-            study.tell(self._trial, values=result.value, state=STATES[result.outcome])
+            with readable_errors():
+                study.tell(self._trial, values=result.value, state=STATES[result.outcome])
         except RuntimeError:
             # A grid that is exhausted calls Study.stop(), which Optuna refuses outside its own
             # loop. The trial is stored by then; see `exhausted`.
@@ -145,11 +150,14 @@ def next_proposal(study: optuna.Study, spec: StudySpec) -> Proposal:
     study.sampler = make_sampler(spec, number)
     study.pruner = spec.pruner or optuna.pruners.MedianPruner()
     try:
-        if running:
-            return Proposal(_continued(study, running[0], spec), spec)
-        return Proposal(study.ask(fixed_distributions=spec.sampled), spec)
+        with readable_errors():
+            if running:
+                return Proposal(_continued(study, running[0], spec), spec)
+            return Proposal(study.ask(fixed_distributions=spec.sampled), spec)
     except (ImportError, ValueError) as error:
-        raise BadInput(
+        # Samplers may fail late, when they first look at other trials: then there is something.
+        kind = StudyFailed if number else BadInput
+        raise kind(
             f"sampler must propose {', '.join(spec.sampled)}, got {study.sampler!r}, which raised "
             f"{type(error).__name__}: {error}"
         ) from error
@@ -240,6 +248,7 @@ def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
         seconds=note["seconds"],
         n_updates=note["n_updates"],
         reason=note["reason"],
+        horizon_free=note["horizon_free"],
     )
 
 

@@ -22,7 +22,7 @@ from pipeline.tracking.models import log_fitted_model
 from pipeline.tracking.provenance import provenance
 from pipeline.tracking.records import epoch_metrics
 from pipeline.tracking.runs import StudyRun, TrialRun
-from pipeline.tracking.store import Store, mask_password, open_store
+from pipeline.tracking.store import Store, open_store
 from pipeline.tracking.summary import study_summary
 from pipeline.tracking.writer import MetricWriter
 
@@ -33,7 +33,6 @@ __all__ = [
     "TrialRun",
     "epoch_metrics",
     "log_fitted_model",
-    "mask_password",
     "open_store",
     "provenance",
     "study_summary",

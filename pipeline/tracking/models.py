@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.tracking.store import Store
+from pipeline.tracking.store import Store, readable_errors
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SERVING_PACKAGES = ("joblib", "keras", "numpy", "scikit-learn", "tensorflow")
@@ -35,9 +35,14 @@ def log_fitted_model(
     import mlflow
     from mlflow.models import Model, infer_signature
 
-    mlflow.set_tracking_uri(store.uri)
-    mlflow.set_experiment(experiment_id=experiment_id)
-    with warnings.catch_warnings(), _quiet_mlflow():
+    before = mlflow.get_tracking_uri()
+    with (
+        readable_errors(f"the refit model cannot be stored in {store.address}"),
+        warnings.catch_warnings(),
+        _quiet_mlflow(),
+    ):
+        mlflow.set_tracking_uri(store.uri)
+        mlflow.set_experiment(experiment_id=experiment_id)
         # MLflow asks for type hints and an input example; the explicit signature says both.
         warnings.simplefilter("ignore", UserWarning)
         info = Model.log(
@@ -53,6 +58,7 @@ def log_fitted_model(
             step=n_epochs,
             params={name: str(value) for name, value in params.items()},
         )
+        mlflow.set_tracking_uri(before)  # it belongs to whoever called, in a notebook
     return info.model_uri
 
 

@@ -155,11 +155,6 @@ class StudyRun:
         with self._readable_errors(path.name):
             self.store.client.log_artifact(self.run_id, str(path), folder)
 
-    def log_text(self, text: str, name: str) -> None:
-        """Store a text as the artifact `name`. Raises StoreUnavailable when it cannot be stored."""
-        with self._readable_errors(name):
-            self.store.client.log_text(self.run_id, text, name)
-
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Queue tags of the study's run."""
         self.writer.call(partial(_log_texts, self.store.client, self.run_id, tags=dict(tags)))

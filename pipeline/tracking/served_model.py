@@ -31,7 +31,8 @@ class ServedModel(PythonModel):
         """Return predictions, [n_rows, ...], for raw rows: an array, or a frame of them."""
         x = model_input if self.preprocess is None else self.preprocess.transform(model_input)
         x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)
-        x = x.astype(np.float32) if x.dtype.kind == "f" else x
+        # Object: a frame whose columns are of several kinds of number.
+        x = x.astype(np.float32) if x.dtype.kind in "fO" else x
         return self.model.predict(x, verbose=0)
 
 

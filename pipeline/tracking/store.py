@@ -22,6 +22,7 @@ from urllib.parse import unquote
 
 from filelock import FileLock, Timeout
 
+from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -93,15 +94,6 @@ def open_store(tracking_uri: str | None, home: Path) -> Store:
     if dialect == "sqlite":
         return _open_sqlite(_sqlite_path(tracking_uri, home.resolve()))
     return _open_database(tracking_uri, dialect, mlruns)
-
-
-def mask_password(text: str) -> str:
-    """Return a URL, or a text with URLs in it, with every password and token as ***."""
-    text = re.sub(r"://([^/\s:@]*):\S*@", r"://\1:***@", text)
-    text = re.sub(r"://(?!\*)[^/\s:@]+@", "://***@", text)
-    return re.sub(
-        r"(?i)([?&][^=&\s]*(?:password|token|secret|key)[^=&\s]*=)[^&\s]+", r"\1***", text
-    )
 
 
 def reason_of(error: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import keras
 import numpy as np
 
@@ -48,9 +50,13 @@ def check_labels(model: keras.Model, y: np.ndarray) -> None:
     and train on nonsense.
     """
     outputs = getattr(model, "outputs", None)
-    if not outputs or len(outputs) != 1 or not isinstance(model.loss, str | keras.losses.Loss):
+    if not outputs or len(outputs) != 1 or isinstance(model.loss, dict | list | tuple):
         return
-    loss = _snake(model.loss if isinstance(model.loss, str) else type(model.loss).__name__)
+    compared_by = keras.losses.get(model.loss)
+    kind = compared_by if isinstance(compared_by, types.FunctionType) else type(compared_by)
+    if not kind.__module__.startswith("keras."):
+        return  # only Keras's own losses are known by their names
+    loss = _snake(kind.__name__)
     output = tuple(outputs[0].shape[1:])
     described = f"loss {loss} with model output [n{dims((None, *output), ', ')}]"
     got = f"got y of shape [n{dims(y.shape, ', ')}], dtype {y.dtype}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,19 @@ class FittedModel:
             joblib.dump(self.preprocess, files["preprocess"])
         return files
 
+    def why_not_served(self, file: Path, x: Any) -> str:
+        """Return why a saved model does not give these predictions again, or "" when it does.
+
+        It is loaded as a server loads it, in safe mode.
+        """
+        try:
+            loaded = keras.models.load_model(file, compile=False, safe_mode=True)
+            again = loaded.predict(self._input(x), batch_size=self.batch_size, verbose=0)
+        except Exception as error:
+            return next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        same = np.allclose(again, self.predict(x), rtol=1e-4, atol=1e-5)
+        return "" if same else "loaded again, it predicts something else"
+
     def _input(self, x: Any) -> np.ndarray:
         return model_input(x if self.preprocess is None else self.preprocess.transform(x))
 
@@ -71,18 +84,23 @@ def fit_on_all_rows(
     *,
     fold: int,
     jit: bool,
+    go_on: Callable[[], None] = lambda: None,
 ) -> FittedModel:
     """Train a new model on all development rows for `n_epochs` of the schedule of `params`.
 
     fold: a number that no fold of the search has; it decides initial weights and row orders
+    go_on: called before each epoch; raises to stop
+    Raises FloatingPointError when the loss diverges.
     """
     rows = np.arange(data.n_rows)
     whole = Fold(fold, rows, rows[:0])
     engine = ResidentEngine(spec, data, [whole], jit=jit)
     program = engine.program(params)
     training = LockstepTraining(program, params, [whole], schedule=spec.schedule, seed=spec.seed)
-    for _ in range(n_epochs):
-        training.advance()
+    for epoch in range(1, n_epochs + 1):
+        go_on()
+        if not np.isfinite(training.advance()[:, program.metric_names.index("loss")]).all():
+            raise FloatingPointError(f"the loss is not finite after epoch {epoch} of {n_epochs}")
     return FittedModel(
         program.model(fold, training.states[fold], params),
         engine.preprocessors.get(fold),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import BadInput
 from pipeline.folds import Fold
 from pipeline.schedules import Constant, Schedule, start_times, updates_per_epoch
 from pipeline.training.engine import FoldEpoch, Program, State
@@ -129,4 +130,11 @@ class LockstepTraining:
 
     def _learning_rates(self, fold: Fold, n_epochs: int) -> np.ndarray:
         times = start_times(n_epochs, self._updates_per_epoch(fold))
-        return self._schedule.learning_rates(self._params["learning_rate"], times, self.horizon)
+        initial = self._params["learning_rate"]
+        rates = np.asarray(self._schedule.learning_rates(initial, times, self.horizon))
+        if rates.shape != times.shape or not np.isfinite(rates).all():
+            raise BadInput(
+                f"schedule {self._schedule!r} must give {len(times)} finite learning rates, one "
+                f"per update, got {rates!r}"
+            )
+        return rates

@@ -125,17 +125,24 @@ def _timed(
 ) -> tuple[ResidentEngine, Timing]:
     engine = ResidentEngine(spec, data, folds, jit=mode == "xla", say=say)
     start = time.perf_counter()
-    training = LockstepTraining(
-        engine.program(params), params, folds[:1], schedule=spec.schedule, seed=spec.seed
-    )
+    training = _training(engine, spec, folds, params)
     training.advance()
     compile_secs = time.perf_counter() - start
     seconds: list[float] = []
     while len(seconds) < 3 or sum(seconds) < TIMED_SECS:
+        if training.n_epochs == training.horizon:  # a schedule ends there
+            training = _training(engine, spec, folds, params)
         start = time.perf_counter()
         training.advance()
         seconds.append(time.perf_counter() - start)
     return engine, Timing(mode, max(compile_secs - min(seconds), 0.0), min(seconds))
+
+
+def _training(
+    engine: ResidentEngine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
+) -> LockstepTraining:
+    program = engine.program(params)
+    return LockstepTraining(program, params, folds[:1], schedule=spec.schedule, seed=spec.seed)
 
 
 def _n_architectures(spec: StudySpec) -> float:

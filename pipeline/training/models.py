@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common import global_state
 
 from pipeline.errors import BadInput
+from pipeline.space import values
 from pipeline.spec import StudySpec
 
 
@@ -42,6 +45,9 @@ def build(spec: StudySpec, params: Mapping[str, Any], seed: int, batch: tuple) -
 def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras.Model:
     """Return what the study's builder returns, its initial weights decided by the seed."""
     keras.utils.set_random_seed(seed)
+    # Keras numbers names by how many objects were made before: `AUC()` is "auc", then "auc_1". A
+    # metric must have one name in all trials. There is no public call that resets this alone.
+    global_state.set_global_attribute("object_name_uids", None)
     try:
         model = spec.build_model(dict(params))
     except Exception as error:
@@ -50,6 +56,36 @@ def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras
         ) from error
     _check(model)
     return model
+
+
+def baked_in(spec: StudySpec, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of learning_rate and max_epochs the builder turns into more than a rate.
+
+    A weight decay of fifty times the learning rate, say: then trials that differ in it cannot share
+    a program. Seen by what the builder makes of the smallest and the largest value; what it hides
+    in Python closures is not seen.
+    """
+    found = []
+    for name in ("learning_rate", "max_epochs"):
+        ends = {min(values(spec.space[name])), max(values(spec.space[name]))}
+        if len({_recipe(spec, {**params, name: end}) for end in ends}) > 1:
+            found.append(name)
+    return tuple(found)
+
+
+def _recipe(spec: StudySpec, params: Mapping[str, Any]) -> str:
+    """Return what a model and its optimizer are made of, but for the learning rate, as text."""
+    model = call_builder(spec, params, seed=0)
+    parts: list[Any] = [_without_rate(optimizer_of(model).get_config())]
+    with contextlib.suppress(NotImplementedError, TypeError):  # a subclass that does not say
+        parts.append(model.get_config())
+    return repr(parts)
+
+
+def _without_rate(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {k: _without_rate(v) for k, v in config.items() if k != "learning_rate"}
+    return config
 
 
 def add_variables(model: keras.Model, batch: tuple) -> None:

@@ -22,6 +22,7 @@ from pipeline.spec import StudySpec
 from pipeline.training.compiled_epoch import Arrays, CompiledEpoch, Rows
 from pipeline.training.engine import FoldEpoch, NotResident, State
 from pipeline.training.models import (
+    baked_in,
     build,
     fold_seed,
     inner,
@@ -62,6 +63,7 @@ class ResidentEngine:
         self._place(data)
         self._programs: OrderedDict[tuple, ResidentProgram] = OrderedDict()
         self._n_compiled_before = 0
+        self._baked: tuple[str, ...] | None = None
         self._said: set[str] = set()
 
     @property
@@ -74,7 +76,7 @@ class ResidentEngine:
 
         Raises BadInput when the model cannot be built or does not fit the data.
         """
-        key = program_key(params)
+        key = program_key(params, self._baked_in(params))
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
@@ -84,6 +86,16 @@ class ResidentEngine:
             _, oldest = self._programs.popitem(last=False)
             self._n_compiled_before += oldest.epoch.n_compiled
         return program
+
+    def _baked_in(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        if self._baked is None:
+            self._baked = baked_in(self.spec, params)
+            if self._baked:
+                self.say_once(
+                    f"build_model uses {' and '.join(self._baked)} for more than the learning "
+                    "rate: trials that differ in it are compiled one by one"
+                )
+        return self._baked
 
     def say_once(self, line: str) -> None:
         """Tell the user something that is true of every trial, the first time."""
@@ -107,11 +119,13 @@ class ResidentEngine:
             self.arrays[index] = Arrays(shared, y, train_weight, validation_weight)
 
 
-def program_key(params: Mapping[str, Any]) -> tuple:
-    """Return what tells two programs apart: every parameter but learning_rate and max_epochs."""
-    return tuple(
-        sorted((k, repr(v)) for k, v in params.items() if k not in ("learning_rate", "max_epochs"))
-    )
+def program_key(params: Mapping[str, Any], baked: Sequence[str] = ()) -> tuple:
+    """Return what tells two programs apart: every parameter but learning_rate and max_epochs.
+
+    baked: of these two, those that the builder uses for more than the learning rate
+    """
+    free = {"learning_rate", "max_epochs"} - set(baked)
+    return tuple(sorted((k, repr(v)) for k, v in params.items() if k not in free))
 
 
 class ResidentProgram:
