@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -23,8 +23,8 @@ from pipeline.spec import StudySpec
 REFRESHES_PER_SECOND = 4
 
 
-class Display(Protocol):
-    """Told what happens, in this order."""
+class Display:
+    """Told what happens, in this order. By itself it shows nothing: for notebooks and tests."""
 
     def say(self, line: str) -> None:
         """Show a line that stays."""
@@ -47,31 +47,7 @@ class Display(Protocol):
         """Leave the terminal as it was."""
 
 
-class Silent:
-    """Shows nothing: for notebooks and tests."""
-
-    def say(self, line: str) -> None:
-        """Drop the line."""
-
-    def search_started(
-        self, spec: StudySpec, n_folds: int, trials: tuple[TrialResult, ...]
-    ) -> None:
-        """Do nothing."""
-
-    def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def epoch_ended(self, n_epochs: int, mean: float) -> None:
-        """Do nothing."""
-
-    def trial_ended(self, result: TrialResult) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class Lines(Silent):
+class Lines(Display):
     """One plain line a trial, on standard error: for logs."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ from pipeline.errors import (
     in_one_line,
 )
 from pipeline.plots import plot_curves
-from pipeline.progress import Display, Silent, display_for
+from pipeline.progress import Display, display_for
 from pipeline.question import Question, pose
 from pipeline.refit import make_models
 from pipeline.results import Outcome, StudyResult, TrialResult
@@ -64,7 +64,7 @@ def search(
     Interrupted after SIGINT or SIGTERM. Whatever was computed by then is kept: the same call
     continues.
     """
-    display, stop = display or Silent(), StopRequest()
+    display, stop = display or Display(), StopRequest()
     with stop.listening(), closing(display):
         question = pose(spec, say=display.say)
         with only_run_of(question.folder):

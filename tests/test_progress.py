@@ -8,7 +8,7 @@ from rich.console import Console
 from pipeline import progress
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
-from pipeline.progress import Lines, Silent, Terminal, display_for, duration, trial_line
+from pipeline.progress import Display, Lines, Terminal, display_for, duration, trial_line
 from pipeline.results import Outcome, TrialResult
 from pipeline.spec import Budget, StudySpec
 
@@ -77,7 +77,7 @@ def test_lines_go_to_standard_error_one_a_trial(capsys):
 
 
 def test_silence_is_silent(capsys):
-    silent = Silent()
+    silent = Display()
     silent.say("x")
     silent.search_started(SPEC, 2, ())
     silent.trial_started(0, PARAMS)

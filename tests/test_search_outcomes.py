@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from pipeline.errors import BadInput, Interrupted, NoResult, StudyFailed
-from pipeline.progress import Silent
+from pipeline.progress import Display
 from pipeline.results import Outcome
 from pipeline.search import search
 from tests.tiny_study import Heard, client, runs_of, tiny
@@ -84,7 +84,7 @@ def test_early_stopping_acts_on_the_mean(home):
 def test_a_timeout_answers_from_what_is_finished(home, monkeypatch):
     passed = 0.0
 
-    class AnHourATrial(Silent):
+    class AnHourATrial(Display):
         def trial_ended(self, result):
             nonlocal passed
             passed += 3600.0
@@ -141,7 +141,7 @@ def test_the_package_is_called_as_a_notebook_would():
 
 
 def test_a_study_file_may_be_edited_while_it_runs(home):
-    class Edit(Silent):
+    class Edit(Display):
         def trial_ended(self, result):
             with (home / "studies" / "tiny.py").open("a") as file:
                 file.write("\nEDITED = True\n")
@@ -164,7 +164,7 @@ def test_the_answer_stands_when_the_refit_model_cannot_be_saved(home, monkeypatc
 
 
 def test_a_signal_stops_the_refit_too(home):
-    class StopAtRefit(Silent):
+    class StopAtRefit(Display):
         def say(self, line):
             if line.startswith("refit on"):
                 os.kill(os.getpid(), signal.SIGTERM)

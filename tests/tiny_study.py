@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from pipeline.progress import Silent
+from pipeline.progress import Display
 from pipeline.results import StudyResult
 from pipeline.spec import StudySpec
 from pipeline.study_file import load_study
@@ -109,7 +109,7 @@ def bits(result: StudyResult) -> list:
     return [trials, result.best.number, result.choice, result.refit and result.refit.test_metrics]
 
 
-class StopAt(Silent):
+class StopAt(Display):
     """Sends this process a signal after an epoch of a trial, once."""
 
     def __init__(self, number: int, n_epochs: int, signal_number: int = signal.SIGTERM) -> None:
@@ -124,7 +124,7 @@ class StopAt(Silent):
             os.kill(os.getpid(), self.signal)
 
 
-class Heard(Silent):
+class Heard(Display):
     def __init__(self) -> None:
         self.lines: list[str] = []
 

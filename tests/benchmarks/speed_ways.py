@@ -120,13 +120,13 @@ def this_program(
     turns: Turns, folder: Path, n_trials: int, engine: Literal["plain", "xla"]
 ) -> None:
     """Search with this program's own stores, in `folder`."""
-    from pipeline.progress import Silent
+    from pipeline.progress import Display
     from pipeline.results import TrialResult
     from pipeline.search import search
     from pipeline.spec import Budget
     from pipeline.study_file import load_study
 
-    class HandOver(Silent):
+    class HandOver(Display):
         def trial_ended(self, result: TrialResult) -> None:
             assert result.curves is not None
             turns.hand_over(
