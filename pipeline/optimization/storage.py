@@ -22,7 +22,7 @@ RECORD = b'{"op_code":'
 def open_study(storage: str | Path, name: str, spec: StudySpec) -> optuna.Study:
     """Open the study, or create it.
 
-    storage: a journal file, which costs about 1 ms a report, or a database URL, about 10 ms
+    storage: a journal file, the cheapest by the report, or a database URL
     Raises StoreUnavailable when it cannot be read or written. The caller holds the study's lock.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)

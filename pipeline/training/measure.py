@@ -1,7 +1,7 @@
 """Whether XLA pays: measured once per study, on its own model and data.
 
-XLA is worth two to three times on small dense networks, costs seconds per compiled program, and
-loses several times over on CPU convolutions and dropout masks. It also changes dropout's masks, so
+XLA makes small dense networks faster, costs seconds per compiled program, and is slower on CPU
+convolutions and dropout masks. It also changes dropout's masks, so
 the choice belongs to the study: it is recorded when the study is created and obeyed ever after.
 """
 

@@ -68,14 +68,17 @@ def baked_in(spec: StudySpec, params: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
     for name in ("learning_rate", "max_epochs"):
         ends = {min(values(spec.space[name])), max(values(spec.space[name]))}
-        if len({_recipe(spec, {**params, name: end}) for end in ends}) > 1:
+        if len(ends) > 1 and len({_recipe(spec, {**params, name: end}) for end in ends}) > 1:
             found.append(name)
     return tuple(found)
 
 
 def _recipe(spec: StudySpec, params: Mapping[str, Any]) -> str:
     """Return what a model and its optimizer are made of, but for the learning rate, as text."""
-    model = call_builder(spec, params, seed=0)
+    try:
+        model = call_builder(spec, params, seed=0)
+    except BadInput:  # a proposal that cannot be built fails by itself, when it comes
+        return "cannot be built"
     parts: list[Any] = [_without_rate(optimizer_of(model).get_config())]
     with contextlib.suppress(NotImplementedError, TypeError):  # a subclass that does not say
         parts.append(model.get_config())

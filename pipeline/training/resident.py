@@ -33,7 +33,7 @@ from pipeline.training.models import (
 from pipeline.training.optimizer_schedule import OptimizerSchedule
 
 MAX_PROGRAMS = 8
-"""Programs kept; the least recently used goes first. Each holds about 6 MB (20 MB under XLA)."""
+"""Programs kept; the least recently used goes first."""
 
 
 class ResidentEngine:
