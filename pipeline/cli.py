@@ -22,6 +22,7 @@ EXIT_CODES = "exit codes:\n" + "\n".join(
         (ExitCode.FAILED, "the study failed, or this program did"),
         (ExitCode.BAD_INPUT, "something you gave cannot be used; nothing was trained"),
         (ExitCode.NO_RESULT, "the budget ended, or every trial failed, before there was a value"),
+        (ExitCode.UNDETERMINED, "an answer, but more epochs than were trained may be better"),
         (ExitCode.ANOTHER_RUN_ACTIVE, "another process is running the same study"),
         (ExitCode.STORE_UNAVAILABLE, "a store cannot be reached, read or written"),
         (ExitCode.INTERRUPTED, "a signal stopped the search; the same command continues it"),
@@ -32,7 +33,8 @@ SETTABLE = {
     "name", "batch_size", "class_weight", "rule", "test_size", "seed", "engine", "threads",
     "objective.metric", "objective.direction", "early_stopping.patience",
     "early_stopping.min_delta", "budget.n_trials", "budget.timeout_secs",
-    "budget.max_failures_in_a_row", "refit.enabled",
+    "budget.max_failures_in_a_row", "choose_within_schedule", "refit.enabled", "refit.policy",
+    "refit.n_seeds", "refit.keep_folds",
 }  # fmt: skip
 """Fields whose values can be written on a command line; the others are Python objects."""
 
@@ -45,18 +47,54 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_study(parser)
+    parser.add_argument(
+        "--trials", type=int, metavar="N", help="trials in all, over every session of this study"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="TIME", help="end after TIME: 90, 90s, 15m or 2h"
+    )
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow's store (default: mlruns/mlflow.db)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, time an epoch, print the cost"
+    )
+    return parser.parse_args(arguments)
+
+
+def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the options of `python -m pipeline.report`; exits with 2 where they are off."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.report",
+        description="Answer a finished search again, and compare the ways of choosing epochs.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_study(parser)
+    parser.add_argument(
+        "--compare", action="store_true", help="the five ways of choosing epochs, side by side"
+    )
+    parser.add_argument(
+        "--fixed", type=int, metavar="N",
+        help="the number that you would have trained for (default: the middle of the range)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--refit-each", action="store_true",
+        help="train on all rows for each way's number of epochs, and score the test rows",
+    )  # fmt: skip
+    parser.set_defaults(trials=None, timeout=None)
+    return parser.parse_args(arguments)
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    """Add what says which study: its file, changes of its fields, where it is stored."""
     parser.add_argument(
         "study",
         nargs="?",
         default=DEFAULT_STUDY,
         metavar="STUDY",
         help=f"a study file, or a name under studies/ (default: {DEFAULT_STUDY})",
-    )
-    parser.add_argument(
-        "--trials", type=int, metavar="N", help="trials in all, over every session of this study"
-    )
-    parser.add_argument(
-        "--timeout", type=seconds, metavar="TIME", help="end after TIME: 90, 90s, 15m or 2h"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of splits, weights, row orders")
     parser.add_argument(
@@ -68,15 +106,8 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "may be repeated",
     )
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow's store (default: mlruns/mlflow.db)"
-    )
-    parser.add_argument(
         "--storage", metavar="URI", help="Optuna's: a journal file or a database URL"
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, time an epoch, print the cost"
-    )
-    return parser.parse_args(arguments)
 
 
 def seconds(text: str) -> float:

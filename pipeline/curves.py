@@ -94,6 +94,10 @@ class FoldCurves:
         """Return the mean over folds after `n_epochs` epochs."""
         return float(self.mean[self._index(n_epochs)])
 
+    def after(self, n_epochs: int) -> np.ndarray:
+        """Return the folds' values after `n_epochs` epochs, [n_folds]."""
+        return self.values[:, self._index(n_epochs)]
+
     def standard_error_after(self, n_epochs: int) -> float | None:
         """Return the standard error after `n_epochs` epochs; None for one fold."""
         errors = self.standard_error
@@ -119,6 +123,18 @@ class FoldCurves:
         losses = self.objective.as_loss(self.values)
         differences = losses - losses[:, [self._index(n_epochs)]]
         return FoldCurves(differences, Objective(), self.folds, self.n_repeats)
+
+    def smoothed(self, window: int) -> FoldCurves:
+        """Return each fold's loss averaged over `window` epochs, an odd number, as curves.
+
+        Centred; at the ends the window is cut, never padded.
+        """
+        losses, half = self.objective.as_loss(self.values), window // 2
+        averages = [
+            losses[:, max(0, index - half) : index + half + 1].mean(axis=1)
+            for index in range(self.n_epochs)
+        ]
+        return FoldCurves(np.stack(averages, axis=1), Objective(), self.folds, self.n_repeats)
 
     def epochs_where(self, holds: np.ndarray) -> tuple[int, ...]:
         """Return the epoch counts at which a condition [≤ n_epochs] holds, smallest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections import Counter
@@ -9,10 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.choice import EpochChoice, choices_of_all_rules
-from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult
+from pipeline.choice import EpochChoice, PatientBest, choices_of_all_rules
+from pipeline.diagnosis import Diagnosis
+from pipeline.files import write_whole
+from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult, ranked
+from pipeline.space import middle
+from pipeline.spec import Refit
+from pipeline.uncertainty import Interval
+from pipeline.ways import Way, five_ways
 
 N_RUNNERS_UP = 5
+MAX_RUNS = 3
 
 
 def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,6 +32,8 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "study": result.spec.name,
         "signature": result.signature,
+        "determined": not result.open_end,
+        "open_end": result.open_end,
         "learning_rate": best.params["learning_rate"],
         "n_epochs": choice.n_epochs,
         "horizon": choice.horizon,
@@ -33,27 +43,24 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
             "metric": result.spec.objective.metric,
             "direction": result.spec.objective.direction,
         },
-        "equivalent_epochs": list(choice.equivalent_epochs),
         "rule": choice.rule,
         "reason": choice.reason,
+        "evidence": dataclasses.asdict(result.evidence),
+        "diagnosis": None if best.diagnosis is None else _diagnosis(best.diagnosis),
         "params": dict(best.params),
         "trial": best.number,
         "n_folds": None if best.curves is None else best.curves.n_folds,
-        "updates_per_fold": _updates_per_fold(best, choice.n_epochs),
-        "refit": None
-        if refit is None
-        else {
-            "n_epochs": refit.n_epochs,
-            "n_updates": refit.n_updates,
-            "n_rows": refit.n_rows,
-            "batch_size": refit.batch_size,
-            "model_uri": refit.model_uri,
-            "test_metrics": dict(refit.test_metrics),
+        "search": {
+            "n_epochs": choice.n_epochs,
+            "n_updates": _updates_per_fold(best, choice.n_epochs),
+            "n_rows": result.evidence.n_training_rows,
+            "batch_size": best.params["batch_size"],
         },
-        "rules": {name: _other_rule(other) for name, other in _all_rules(best).items()},
-        "runners_up": [_runner_up(trial) for trial in ranked(result)[1 : N_RUNNERS_UP + 1]],
+        "refit": None if refit is None else dataclasses.asdict(refit),
+        "ways": [dataclasses.asdict(way) for way in ways_of(result)],
+        "runners_up": [_runner_up(trial) for trial in _runners_up(result)],
         "trials": {**{outcome.label: 0 for outcome in Outcome}, **outcomes(result.trials)},
-        "fold_epochs": sum(trial.n_fold_epochs for trial in result.trials),
+        "fold_epochs": n_fold_epochs(result),
         "updates": sum(trial.n_updates for trial in result.trials),
         "seconds": sum(trial.seconds for trial in result.trials),
         "mlflow_run": result.run_url,
@@ -64,10 +71,8 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(path: Path, values: Mapping[str, Any]) -> None:
     """Write the decision as JSON, whole or not at all."""
-    aside = path.with_suffix(".tmp")
     text = json.dumps(_finite(values), indent=2, default=str, allow_nan=False)
-    aside.write_text(text + "\n", encoding="utf-8")
-    aside.replace(path)
+    write_whole(path, f"{text}\n".encode())
 
 
 def _finite(value: Any) -> Any:
@@ -79,7 +84,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def refit_in(path: Path, best: TrialResult, choice: EpochChoice, run_id: str) -> RefitResult | None:
+def refit_in(
+    path: Path, best: TrialResult, choice: EpochChoice, refit: Refit, run_id: str
+) -> RefitResult | None:
     """Return the refit that a written decision holds, if it decided the same; else None.
 
     A finished study that is started again has nothing to train, and no test row is scored again
@@ -90,40 +97,56 @@ def refit_in(path: Path, best: TrialResult, choice: EpochChoice, run_id: str) ->
     values = json.loads(path.read_text(encoding="utf-8"))
     decided = (best.number, choice.n_epochs, dict(best.params), run_id)
     same = tuple(values[key] for key in ("trial", "n_epochs", "params", "run_id")) == decided
-    return RefitResult(**values["refit"]) if same and values["refit"] else None
+    if not same or not values["refit"]:
+        return None
+    made = RefitResult(**values["refit"])
+    as_wanted = (made.policy, made.n_seeds) == (refit.policy, refit.n_seeds)
+    return made if as_wanted and (made.folds_model_uri or not refit.keep_folds) else None
 
 
 def answer(result: StudyResult) -> str:
     """Return the answer in a few lines for a person."""
-    best, choice, refit = result.best, result.choice, result.refit
+    best, choice, refit, evidence = result.best, result.choice, result.refit, result.evidence
     others = {k: v for k, v in best.params.items() if k not in ("learning_rate", "max_epochs")}
     direction = "lower" if result.spec.objective.direction == "minimize" else "higher"
+    n_folds = best.curves.n_folds if best.curves else 0
     lines = [
         f"Train with learning rate {best.params['learning_rate']:.3g} "
         f"for {choice.n_epochs} epochs" + (f" of a {choice.horizon}-epoch schedule."
         if not best.horizon_free else "."),
         "",
+    ]  # fmt: skip
+    if result.open_end:
+        lines.append(f"  {'UNDETERMINED':<23}{result.open_end}: more epochs may be better")
+    lines += [
         f"  {result.spec.objective.metric:<23}{with_error(choice.score, choice.standard_error)}"
-        f"  over {best.curves.n_folds if best.curves else 0} fold(s), {direction} is better",
+        f"  over {n_folds} fold(s), {direction} is better" + _interval(evidence.score),
+        f"  {'epochs':<23}{_epochs(result)}",
+        f"  {'trials':<23}{_trials(result)}",
+        f"  {'all this about':<23}training on {evidence.n_training_rows} rows, as each fold does",
+    ]
+    if optimism := _optimism(result):
+        lines.append(f"  {'looks too good by':<23}{optimism}")
+    if undecided := evidence.undecided(best.curves.n_epochs if best.curves else 1):
+        lines.append(f"  {'undecided':<23}{undecided}")
+    lines += [
         f"  {'other parameters':<23}" + ", ".join(f"{k}={v}" for k, v in others.items()),
         f"  {'why this epoch':<23}{choice.reason}",
-        f"  {'as good, within 1 SE':<23}{runs(choice.equivalent_epochs)} epochs",
-        f"  {'other rules':<23}" + _other_rules(best, choice),
-        f"  {'trial':<23}{best.number} of {_count(result.trials)}",
-    ]  # fmt: skip
-    if best.curves is not None and choice.n_epochs == best.curves.n_epochs:
-        lines.append(
-            f"  {'mind':<23}the best epoch is the last one trained: a larger max_epochs may be "
-            "better"
-        )
+        f"  {'other rules':<23}" + (_other_rules(best, choice) if best.any_epoch else "none"),
+        f"  {'fit':<23}" + (best.diagnosis.sentence if best.diagnosis else ""),
+    ]
     if refit is not None:
         lines.append(
             f"  {'refit':<23}{refit.n_rows} rows, {refit.n_epochs} epochs, {refit.n_updates} "
             f"updates → {refit.model_uri}"
         )
         if refit.test_metrics:
-            scores = ", ".join(f"{k} {v:.4g}" for k, v in refit.test_metrics.items())
-            lines.append(f"  {'test rows':<23}{scores}")
+            lines.append(f"  {'test rows':<23}{_scores(refit.test_metrics)}")
+        if refit.folds_model_uri:
+            lines.append(
+                f"  {'fold ensemble':<23}{refit.folds_model_uri}"
+                + (f", test rows {_scores(refit.folds_test_metrics)}" * bool(refit.test_metrics))
+            )
     lines += [
         f"  {'decision':<23}{_short(result.decision_path)}",
         f"  {'MLflow':<23}{result.run_url}",
@@ -132,32 +155,95 @@ def answer(result: StudyResult) -> str:
     return "\n".join(lines)
 
 
-def _all_rules(best: TrialResult) -> dict[str, EpochChoice | str]:
-    return {} if best.curves is None else choices_of_all_rules(best.curves, best.horizon)
+def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
+    values = {**dataclasses.asdict(diagnosis), "kind": diagnosis.kind.label}
+    return {**values, "sentence": diagnosis.sentence}
 
 
-def _other_rule(other: EpochChoice | str) -> dict[str, Any]:
-    if isinstance(other, str):
-        return {"refused": other}
-    return {"n_epochs": other.n_epochs, "score": other.score, "reason": other.reason}
+def ways_of(result: StudyResult, *, n_fixed: int | None = None) -> tuple[Way, ...]:
+    """Return the five ways of choosing epochs on the winner's curves.
+
+    n_fixed: the number that somebody would have trained for; the middle of the range by default
+    """
+    spec, curves = result.spec, result.best.curves
+    if curves is None:
+        return ()
+    stopping = spec.early_stopping
+    return five_ways(
+        curves,
+        result.best.horizon,
+        n_fixed=n_fixed or int(middle(spec.space["max_epochs"])),
+        patience=PatientBest(stopping.patience, stopping.min_delta) if stopping else None,
+    )
 
 
 def _other_rules(best: TrialResult, choice: EpochChoice) -> str:
     """Return the epochs that other rules choose on the same curves: "plateau 12, grid 20"."""
+    if best.curves is None:
+        return ""
     return ", ".join(
         f"{name} {other.n_epochs}"
-        for name, other in _all_rules(best).items()
+        for name, other in choices_of_all_rules(best.curves, best.horizon).items()
         if isinstance(other, EpochChoice) and name != choice.rule
     )
 
 
-def ranked(result: StudyResult) -> list[TrialResult]:
-    """Return the trials that have a value, best first."""
-    sign = 1 if result.spec.objective.direction == "minimize" else -1
-    return sorted(
-        (trial for trial in result.trials if trial.value is not None),
-        key=lambda trial: sign * (trial.value or 0.0),
-    )
+def n_fold_epochs(result: StudyResult) -> int:
+    """Return the epochs trained until the answer, summed over folds; the refit not counted."""
+    return sum(trial.n_fold_epochs for trial in result.trials) + result.n_extra_fold_epochs
+
+
+def _epochs(result: StudyResult) -> str:
+    """Return the set of equivalent epochs, and what resampling says of the choice, in words."""
+    evidence, best = result.evidence, result.best
+    if not best.any_epoch:
+        return f"the whole schedule of {result.choice.horizon}: an earlier stop is another schedule"
+    text = f"{span(evidence.equivalent_epochs)} cannot be told from the best"
+    if best.curves is not None:
+        text += f" of {best.curves.n_epochs} trained"
+    if (resampled := evidence.resampled_epochs) is not None:
+        chosen = span(range(int(resampled.low), int(resampled.high) + 1))
+        text += f"; on resampled rows {result.choice.rule!r} chooses {chosen}"
+    return text
+
+
+def _trials(result: StudyResult) -> str:
+    best, equivalent = result.best, result.evidence.equivalent_trials
+    text = f"{best.number} is the best of {_count(result.trials)}"
+    if equivalent is None:
+        return text
+    others = [str(number) for number in equivalent if number != best.number]
+    if not others:
+        return f"{text}; every other one with a value is worse"
+    return f"{text}; cannot be told from it: {', '.join(others)}"
+
+
+def _optimism(result: StudyResult) -> str:
+    """Return how much too good the best looks for having been chosen, in words."""
+    evidence, parts = result.evidence, []
+    if evidence.epochs_optimism is not None:
+        parts.append(f"{evidence.epochs_optimism:.2g} for the choice of the epoch")
+    if evidence.corrected_score is not None and result.best.value is not None:
+        less = abs(evidence.corrected_score - result.best.value)
+        parts.append(
+            f"{less:.2g} for that of trial and epoch: expect {evidence.corrected_score:.4g}"
+        )
+    return ", ".join(parts)
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    return f", {interval.confidence:.0%} interval {interval.low:.4g} to {interval.high:.4g}"
+
+
+def _scores(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def _runners_up(result: StudyResult) -> list[TrialResult]:
+    others = ranked(result.trials, result.spec.objective)
+    return [trial for trial in others if trial.number != result.best.number][:N_RUNNERS_UP]
 
 
 def outcomes(trials: Sequence[TrialResult]) -> dict[str, int]:
@@ -170,15 +256,13 @@ def with_error(score: float, standard_error: float | None) -> str:
     return f"{score:.4g}" if standard_error is None else f"{score:.4g} ± {standard_error:.2g}"
 
 
-def runs(counts: tuple[int, ...]) -> str:
-    """Return sorted counts as runs: "12–18, 20"."""
-    spans: list[list[int]] = []
-    for count in counts:
-        if spans and count == spans[-1][1] + 1:
-            spans[-1][1] = count
-        else:
-            spans.append([count, count])
-    return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in spans)
+def span(counts: Sequence[int]) -> str:
+    """Return sorted counts in words: "12–18, 20", or "3–59 (49 of them)" for many runs."""
+    edges = [n for n, count in enumerate(counts) if n == 0 or count != counts[n - 1] + 1]
+    if len(edges) > MAX_RUNS:
+        return f"{counts[0]}–{counts[-1]} ({len(counts)} of them)"
+    runs = [counts[a:b] for a, b in zip(edges, [*edges[1:], len(counts)], strict=True)]
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
 def _count(trials: tuple[TrialResult, ...]) -> str:
@@ -192,11 +276,10 @@ def _updates_per_fold(best: TrialResult, n_epochs: int) -> float:
 
 
 def _runner_up(trial: TrialResult) -> dict[str, Any]:
-    curves = trial.curves
     return {
         "trial": trial.number,
         "value": trial.value,
-        "n_epochs": None if curves is None else curves.best_n_epochs,
+        "n_epochs": trial.best_n_epochs,
         "params": dict(trial.params),
     }
 

@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     """Something the user gave cannot be used; nothing was trained."""
     NO_RESULT = 3
     """The budget ended, or the trials failed, before any trial had a value."""
+    UNDETERMINED = 4
+    """There is an answer, but the best epoch may lie beyond what the budget let be trained."""
     ANOTHER_RUN_ACTIVE = 5
     """Another process is running the same study."""
     STORE_UNAVAILABLE = 6

@@ -88,6 +88,11 @@ class Folds(Sequence[Fold]):
         return n_repeats
 
     @property
+    def validation_to_training(self) -> float:
+        """Validation rows for each training row, averaged over folds: 1/(K−1) for K-fold splits."""
+        return float(np.mean([len(fold.validation) / len(fold.train) for fold in self.folds]))
+
+    @property
     def hash(self) -> str:
         """SHA-256 of every fold's rows: other splits are another study."""
         digest = hashlib.sha256(str(self.n_rows).encode())

@@ -44,6 +44,11 @@ class Objective:
                 f"objective.direction must be 'minimize' or 'maximize', got {self.direction!r}"
             )
 
+    @property
+    def training_metric(self) -> str:
+        """The same metric's name on training rows: 'loss' for 'val_loss'."""
+        return self.metric.removeprefix("val_")
+
     def as_loss(self, values: np.ndarray) -> np.ndarray:
         """Return `values` turned so that smaller is better; its own inverse."""
         return values if self.direction == "minimize" else -values

@@ -180,8 +180,8 @@ def trial_line(result: TrialResult, *, is_best: bool) -> str:
     if curves is None:
         parts.append(result.reason)
     else:
-        best = curves.best_n_epochs
-        score = with_error(curves.value, curves.standard_error_after(best))
+        best = result.best_n_epochs or curves.best_n_epochs
+        score = with_error(curves.mean_after(best), curves.standard_error_after(best))
         parts.append(f"{curves.objective.metric} {score}")
         parts.append(f"best after {best} of {curves.n_epochs} epochs (max {result.horizon})")
     parts.append(f"lr {result.params['learning_rate']:.3g}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from pipeline import tracking, training
+from pipeline import holdout, tracking, training
 from pipeline.data import take_rows
 from pipeline.errors import Interrupted, StoreUnavailable, StudyFailed, in_one_line
-from pipeline.results import RefitResult, StudyResult, TrialResult
+from pipeline.refit_length import RefitLength
+from pipeline.results import RefitResult, StudyResult
 from pipeline.session import Session
 
 
@@ -18,71 +20,117 @@ def make_models(
     result: StudyResult, session: Session, kept: training.Kept | None
 ) -> RefitResult | None:
     """Keep the best trial's models at the chosen epoch, then refit; the answer stands already."""
-    best, n_epochs = result.best, result.choice.n_epochs
+    n_epochs, refit = result.choice.n_epochs, session.spec.refit
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            keep_fold_models(session, best, n_epochs, kept, Path(scratch))
-            if session.spec.refit.enabled:
-                return fit_and_log(session, best, n_epochs, Path(scratch))
-        return None
+            ensemble = keep_fold_models(result, session, kept, Path(scratch))
+            if not refit.enabled:
+                return None
+            served = {"model": fit(result, session)}
+            if refit.keep_folds:
+                served["fold_ensemble"] = ensemble
+            return log_and_score(served, result, session, Path(scratch))
     except (Interrupted, StoreUnavailable):
         raise
     except Exception as error:  # out of memory, a model that cannot be saved
         raise StudyFailed(
-            f"the answer stands (learning rate {best.params['learning_rate']:.3g}, {n_epochs} "
-            f"epochs, {result.decision_path}), but its models could not be made: "
+            f"the answer stands (learning rate {result.best.params['learning_rate']:.3g}, "
+            f"{n_epochs} epochs, {result.decision_path}), but its models could not be made: "
             f"{in_one_line(error)}"
         ) from error
 
 
 def keep_fold_models(
-    session: Session,
-    best: TrialResult,
-    n_epochs: int,
-    kept: training.Kept | None,
-    scratch: Path,
-) -> None:
+    result: StudyResult, session: Session, kept: training.Kept | None, scratch: Path
+) -> training.FittedModel:
     """Bring the best trial's fold models back at the chosen epoch and store them with the run."""
-    spec, question, engine = session.spec, session.question, session.engine
+    best, n_epochs, question = result.best, result.choice.n_epochs, session.question
     session.display.say(f"the best trial's fold models after {n_epochs} epochs …")
-    lockstep = training.states_at(
-        n_epochs, best, kept, engine, question.folds, spec, say=session.display.say
-    )
+    lockstep = session.lockstep(best.params)
+    training.restore(lockstep, kept, n_epochs=n_epochs)
+    training.advance_to(n_epochs, lockstep, go_on=session.stop.raise_if_asked)
+    assert best.curves is not None
+    again = session.curves_of(lockstep).values
+    training.say_if_not_repeated(best.curves, again, say=session.display.say)
     folder = training.write_fold_models(
-        scratch / "folds", lockstep, best, engine, question.folds, question.development
+        scratch / "folds", lockstep, question.folds, question.development
     )
     session.run.log_artifact(folder)
+    return training.as_fitted(lockstep, session.engine, question.folds)
 
 
-def fit_and_log(session: Session, best: TrialResult, n_epochs: int, scratch: Path) -> RefitResult:
-    """Train on all development rows, score test rows once, log the model with its preprocessing."""
-    spec, question, run = session.spec, session.question, session.run
-    rows = question.development
-    session.display.say(f"refit on {rows.n_rows} rows for {n_epochs} epochs …")
-    fitted = training.fit_on_all_rows(
-        spec,
+def fit(result: StudyResult, session: Session) -> training.FittedModel:
+    """Train on all development rows, for the length that the refit's policy makes of the choice."""
+    rows, length = session.question.development, length_of(result, session)
+    refit, first = session.spec.refit, len(session.question.folds)
+    models = f"{refit.n_seeds} models" if refit.n_seeds > 1 else "refit"
+    session.display.say(f"{models} on {rows.n_rows} rows for {length.n_epochs} epochs …")
+    return training.fit_on_all_rows(
+        session.spec,
         rows,
-        best.params,
-        n_epochs,
-        fold=len(question.folds),
+        {**result.best.params, "max_epochs": length.horizon},
+        length.n_epochs,
+        folds=range(first, first + refit.n_seeds),
         jit=session.engine.jit,
         go_on=session.stop.raise_if_asked,
     )
-    sample = take_rows(rows.x, np.arange(min(rows.n_rows, 5)))
-    files = fitted.save(scratch)
-    if reason := fitted.why_not_served(files["model"], sample):
-        session.display.say(f"the refit model cannot be served without this study's code: {reason}")
-    model_uri = tracking.log_fitted_model(
-        run.store,
-        experiment_id=run.experiment_id,
-        run_id=run.run_id,
-        files=files,
-        rows=sample,
-        predictions=fitted.predict(sample),
-        n_epochs=n_epochs,
-        params=best.params,
+
+
+def length_of(result: StudyResult, session: Session) -> RefitLength:
+    """Return the refit's length for the study's choice."""
+    return RefitLength.of(
+        session.spec.refit.policy,
+        n_epochs=result.choice.n_epochs,
+        horizon=result.choice.horizon,
+        folds=session.question.folds,
+        n_rows=session.question.development.n_rows,
+        batch_size=int(result.best.params["batch_size"]),
     )
-    test_metrics = fitted.score(question.test) if question.test else {}
+
+
+def log_and_score(
+    served: Mapping[str, training.FittedModel],
+    result: StudyResult,
+    session: Session,
+    scratch: Path,
+) -> RefitResult:
+    """Log models with their preprocessing, and score them on the test rows, once."""
+    question, run, length = session.question, session.run, length_of(result, session)
+    rows, test = question.development, question.test
+    sample = take_rows(rows.x, np.arange(min(rows.n_rows, 5)))
+    uris = {}
+    for name, fitted in served.items():
+        files = fitted.save(scratch / name)
+        if reason := fitted.why_not_served(files, sample):
+            session.display.say(
+                f"the refit model cannot be served without this study's code: {reason}"
+            )
+        uris[name] = tracking.log_fitted_model(
+            run.store,
+            experiment_id=run.experiment_id,
+            run_id=run.run_id,
+            name=name,
+            files=files,
+            rows=sample,
+            predictions=fitted.predict(sample),
+            n_epochs=length.n_epochs,
+            params=result.best.params,
+        )
+    scores = {name: fitted.score(test) if test else {} for name, fitted in served.items()}
+    if test:
+        holdout.note_use(question, f"refit of trial {result.best.number}", n_models=len(served))
+    seeds = served["model"].each() if test and session.spec.refit.n_seeds > 1 else []
     return RefitResult(
-        n_epochs, fitted.n_updates, rows.n_rows, fitted.batch_size, model_uri, test_metrics
+        policy=session.spec.refit.policy,
+        n_seeds=session.spec.refit.n_seeds,
+        n_epochs=length.n_epochs,
+        horizon=length.horizon,
+        n_updates=served["model"].n_updates,
+        n_rows=rows.n_rows,
+        batch_size=served["model"].batch_size,
+        model_uri=uris["model"],
+        test_metrics=scores["model"],
+        seeds_test_metrics=[model.score(test) for model in seeds if test],
+        folds_model_uri=uris.get("fold_ensemble", ""),
+        folds_test_metrics=scores.get("fold_ensemble", {}),
     )

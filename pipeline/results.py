@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.choice import EpochChoice
 from pipeline.curves import FoldCurves
-from pipeline.spec import StudySpec
+from pipeline.diagnosis import Diagnosis, Fit, diagnose
+from pipeline.objective import Objective
+from pipeline.spec import RefitPolicy, StudySpec
+from pipeline.uncertainty import Interval
+
+WIDE = 0.5
+"""Share of the trained epochs from which on the set of equivalent ones leaves the choice open."""
 
 
 class Outcome(Enum):
@@ -42,6 +50,10 @@ class TrialResult:
     n_updates: optimizer steps, summed over folds
     reason: one sentence; for a failure, the error
     horizon_free: whether the learning-rate schedule did not depend on max_epochs
+    training: the monitored metric on training rows, as Keras logs it, mean over folds, [n_epochs]
+    any_epoch: whether any trained epoch may be chosen, or the last one only: a schedule that is
+        laid out for its horizon and stopped before it is another schedule
+    diverged: whether it failed because the loss was no longer finite
     """
 
     number: int
@@ -52,20 +64,90 @@ class TrialResult:
     n_updates: int
     reason: str = ""
     horizon_free: bool = True
+    training: np.ndarray | None = None
+    any_epoch: bool = True
+    diverged: bool = False
 
     def __post_init__(self) -> None:
         if self.outcome.has_value and self.curves is None:
             raise ValueError(f"trial {self.number} is {self.outcome.label} but has no curves")
+        if self.diverged and self.outcome is not Outcome.FAILED:
+            raise ValueError(f"trial {self.number} diverged, but is {self.outcome.label}")
+        n_epochs = 0 if self.curves is None else self.curves.n_epochs
+        if self.training is not None and self.training.shape != (n_epochs,):
+            raise ValueError(
+                f"trial {self.number}: training must be [{n_epochs} epochs], as the fold curves, "
+                f"got shape {self.training.shape}"
+            )
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return everything but number and params as values that JSON knows."""
+        curves = self.curves
+        return {
+            "outcome": self.outcome.name,
+            "curves": None if curves is None else curves.values.tolist(),
+            "folds": None if curves is None else list(curves.folds),
+            "n_repeats": None if curves is None else curves.n_repeats,
+            "training": None if self.training is None else self.training.tolist(),
+            "seconds": self.seconds,
+            "n_updates": self.n_updates,
+            "reason": self.reason,
+            "horizon_free": self.horizon_free,
+            "diverged": self.diverged,
+        }
+
+    @classmethod
+    def of_plain(
+        cls, number: int, params: Mapping[str, Any], plain: Mapping[str, Any], spec: StudySpec
+    ) -> TrialResult:
+        """Return the trial that `as_plain` was taken of."""
+        curves, training = plain["curves"], plain["training"]
+        return cls(
+            number=number,
+            params=params,
+            outcome=Outcome[plain["outcome"]],
+            curves=None
+            if curves is None
+            else FoldCurves(
+                np.array(curves), spec.objective, tuple(plain["folds"]), plain["n_repeats"]
+            ),
+            seconds=plain["seconds"],
+            n_updates=plain["n_updates"],
+            reason=plain["reason"],
+            horizon_free=plain["horizon_free"],
+            any_epoch=plain["horizon_free"] or spec.choose_within_schedule,
+            training=None if training is None else np.array(training),
+            diverged=plain["diverged"],
+        )
 
     @property
     def value(self) -> float | None:
-        """The best of the mean curve, if and only if the trial was completed or stopped early."""
-        return self.curves.value if self.curves and self.outcome.has_value else None
+        """The mean at the trial's best epoch, if and only if it was completed or stopped early."""
+        n_epochs = self.best_n_epochs
+        return self.curves.mean_after(n_epochs) if self.curves and n_epochs else None
+
+    @property
+    def best_n_epochs(self) -> int | None:
+        """Where the mean is best among the epochs that may be chosen; None without a value."""
+        if self.curves is None or not self.outcome.has_value:
+            return None
+        return self.curves.best_n_epochs if self.any_epoch else self.curves.n_epochs
 
     @property
     def horizon(self) -> int:
-        """The number of epochs that the learning-rate schedule was laid out for."""
-        return int(self.params["max_epochs"])
+        """The number of epochs that the learning-rate schedule was laid out for.
+
+        A schedule that does not depend on it may have been trained past max_epochs.
+        """
+        n_epochs = 0 if self.curves is None else self.curves.n_epochs
+        return max(int(self.params["max_epochs"]), n_epochs)
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """Over- or underfitting, read from the curves; None when no epoch was finished."""
+        if self.diverged:
+            return Diagnosis(Fit.DIVERGED)
+        return None if self.curves is None else diagnose(self.curves, self.training)
 
     @property
     def n_fold_epochs(self) -> int:
@@ -73,25 +155,85 @@ class TrialResult:
         return 0 if self.curves is None else self.curves.values.size
 
 
+def ranked(trials: Iterable[TrialResult], objective: Objective) -> list[TrialResult]:
+    """Return the trials that have a value, best first, the earlier of equals first."""
+    with_value = [(trial.value, trial) for trial in trials if trial.value is not None]
+    sign = 1 if objective.direction == "minimize" else -1
+    return [trial for _, trial in sorted(with_value, key=lambda pair: sign * pair[0])]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the folds and rows say about a choice. What needs several folds is None with one.
+
+    equivalent_epochs: the winner's epoch counts that cannot be told from its best
+    equivalent_trials: the numbers of the trials that cannot be told from the winner, best first
+    score: interval for the expected score at the chosen epoch
+    resampled_epochs: interval of the epochs that the rule chooses on resampled rows and folds;
+        None where the rows' losses are not known
+    epochs_optimism: how much too good the best of the winner's epochs looks for having been
+        chosen, in the metric's unit; None where the estimate does not help
+    corrected_score: what "take the best epoch of the best trial" is expected to score, corrected
+        for that choice (bootstrap bias-corrected cross-validation); None where the rows' losses are
+        not known
+    n_training_rows: of a fold, on average: all of this is about training on so many rows
+    """
+
+    equivalent_epochs: tuple[int, ...]
+    equivalent_trials: tuple[int, ...] | None
+    score: Interval | None
+    resampled_epochs: Interval | None
+    epochs_optimism: float | None
+    corrected_score: float | None
+    n_training_rows: int
+
+    def undecided(self, n_trained_epochs: int) -> str:
+        """Return what the data cannot decide and what would help; "" when they can."""
+        share = len(self.equivalent_epochs) / n_trained_epochs
+        if self.score is None:
+            return "one fold cannot say how sure this is: use a splitter with several"
+        if share > WIDE:
+            return (
+                f"the data cannot tell {share:.0%} of the {n_trained_epochs} trained epochs apart; "
+                "more folds, repeated splits (RepeatedKFold) or more rows would"
+            )
+        return ""
+
+
 @dataclass(frozen=True)
 class RefitResult:
     """The final training on all development rows.
 
+    policy: how the number of epochs follows from the chosen one
+    n_seeds: models trained
+    n_epochs, n_updates: of each model; horizon: of its learning-rate schedule
     test_metrics: metrics on the rows set aside, scored once; empty when there are none
+    seeds_test_metrics: those of each of several seeds by itself
+    folds_model_uri, folds_test_metrics: of the fold models' mean prediction, where it is kept
     """
 
+    policy: RefitPolicy
+    n_seeds: int
     n_epochs: int
+    horizon: int
     n_updates: int
     n_rows: int
     batch_size: int
     model_uri: str
     test_metrics: Mapping[str, float]
+    seeds_test_metrics: Sequence[Mapping[str, float]] = field(default_factory=list)
+    folds_model_uri: str = ""
+    folds_test_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class StudyResult:
     """What a search found.
 
+    best: the best trial, trained on until its curve carries the choice
+    evidence: how sure the choice is
+    open_end: why more epochs than were trained may be better; "" when they are not
+    n_extra_fold_epochs: trained for the best trial beyond the search
     run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
     """
 
@@ -100,6 +242,9 @@ class StudyResult:
     trials: tuple[TrialResult, ...]
     best: TrialResult
     choice: EpochChoice
+    evidence: Evidence
+    open_end: str
+    n_extra_fold_epochs: int
     refit: RefitResult | None
     decision_path: Path
     run_url: str

@@ -15,20 +15,17 @@ if __name__ == "__main__":
 
 import argparse
 import dataclasses
+import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from pipeline import decision, optimization, tracking, training
+from pipeline import decision, optimization, plots, tracking, training
 from pipeline.batch import StopRequest, only_run_of
 from pipeline.cli import with_options
-from pipeline.curves import FoldCurves
 from pipeline.dry_run import cost_of
 from pipeline.errors import (
     ExitCode,
@@ -36,9 +33,9 @@ from pipeline.errors import (
     NoResult,
     PipelineError,
     StudyFailed,
-    in_one_line,
 )
-from pipeline.plots import plot_curves
+from pipeline.evaluation import evaluate
+from pipeline.evidence import gathered
 from pipeline.progress import Display, display_for
 from pipeline.question import Question, pose
 from pipeline.refit import make_models
@@ -46,6 +43,7 @@ from pipeline.results import Outcome, StudyResult, TrialResult
 from pipeline.session import Session
 from pipeline.spec import StudySpec
 from pipeline.study_file import load_study
+from pipeline.winner import chosen, settled
 
 
 def search(
@@ -75,7 +73,8 @@ def search(
             with tracked(store, question, engine, optimization.run_ids_of_running(study)) as run:
                 if run.mended:
                     display.say(f"{run.mended} run(s) of a killed process marked KILLED in MLflow")
-                session = Session(question, study, engine, why, run, display, stop)
+                deadline = time.monotonic() + (spec.budget.timeout_secs or math.inf)
+                session = Session(question, study, engine, why, run, display, stop, deadline)
                 trials, kept = run_trials(session)
                 return answer(session, trials, kept)
 
@@ -100,18 +99,13 @@ def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | Non
     spec, budget = session.spec, session.spec.budget
     trials = list(optimization.finished(session.study, spec))
     session.display.search_started(spec, len(session.question.folds), tuple(trials))
-    deadline = time.monotonic() + (budget.timeout_secs or np.inf)
     kept, n_failures = None, 0
-
-    def must_stop() -> bool:
-        return bool(session.stop) or time.monotonic() > deadline
-
-    while len(trials) < budget.n_trials and not must_stop():
+    while len(trials) < budget.n_trials and not session.must_stop():
         if optimization.exhausted(session.study, spec):
             session.display.say(f"the sampler has no more to propose after {len(trials)} trial(s)")
             break
         proposal = optimization.next_proposal(session.study, spec)
-        result, states = evaluate(proposal, session, must_stop)
+        result, states = evaluate(proposal, session)
         if result.outcome is Outcome.INTERRUPTED:
             break
         trials.append(result)
@@ -132,117 +126,27 @@ def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | Non
     return trials, kept
 
 
-def evaluate(
-    proposal: optimization.Proposal, session: Session, must_stop: Callable[[], bool]
-) -> tuple[TrialResult, training.Kept | None]:
-    """Train a proposal in its MLflow run and tell Optuna what became of it."""
-    run = session.run.start_trial(
-        proposal.number, proposal.params, run_id=proposal.note.get("mlflow_run")
-    )
-    proposal.write_note("mlflow_run", run.run_id)
-    session.display.trial_started(proposal.number, proposal.params)
-    start = time.perf_counter()
-    trial = train(proposal, session, run, must_stop)
-    result = TrialResult(
-        number=proposal.number,
-        params=proposal.params,
-        outcome=trial.outcome,
-        curves=trial.curves,
-        seconds=time.perf_counter() - start,
-        n_updates=trial.n_updates,
-        reason=trial.reason,
-        horizon_free=trial.horizon_free,
-    )
-    proposal.tell(result)
-    run.end(result, session.spec.objective)
-    session.display.trial_ended(result)
-    return result, trial.kept
-
-
-@dataclass
-class Training:
-    """What a trial's training has come to."""
-
-    outcome: Outcome = Outcome.COMPLETED
-    reason: str = ""
-    curves: FoldCurves | None = None
-    n_updates: int = 0
-    horizon_free: bool = True
-    kept: training.Kept | None = None
-
-    def ended(self, outcome: Outcome, reason: str) -> Training:
-        """Return this with how it ended."""
-        self.outcome, self.reason = outcome, reason
-        return self
-
-
-def train(
-    proposal: optimization.Proposal,
-    session: Session,
-    run: tracking.TrialRun,
-    must_stop: Callable[[], bool],
-) -> Training:
-    """Train one proposal on all folds in lockstep until it ends, one way or another."""
-    spec, folds, objective = session.spec, session.question.folds, session.spec.objective
-    trial = Training()
-    try:
-        program = session.engine.program(proposal.params)
-        lockstep = training.LockstepTraining(
-            program, proposal.params, folds, schedule=spec.schedule, seed=spec.seed
-        )
-        trial.horizon_free = lockstep.horizon_free
-        watched = [program.metric_names.index(name) for name in ("loss", objective.metric)]
-    except Exception as error:  # a proposal may ask for a model that cannot be: others can
-        return trial.ended(Outcome.FAILED, in_one_line(error))
-    while True:
-        try:
-            scores = lockstep.advance()
-        except Exception as error:  # out of memory, most often
-            return trial.ended(Outcome.FAILED, in_one_line(error))
-        n_epochs, trial.n_updates = lockstep.n_epochs, lockstep.n_updates
-        rate = lockstep.learning_rate()
-        run.log_epoch(n_epochs, tracking.epoch_metrics(program.metric_names, scores, rate))
-        if not np.isfinite(scores[:, watched]).all():
-            return trial.ended(
-                Outcome.FAILED, f"diverged: the loss is not finite after epoch {n_epochs}"
-            )
-        curves = trial.curves = FoldCurves(
-            lockstep.history(objective.metric), objective, n_repeats=folds.n_repeats
-        )
-        mean = curves.mean_after(n_epochs)
-        session.display.epoch_ended(n_epochs, mean)
-        if curves.best_n_epochs == n_epochs:
-            trial.kept = training.Kept(proposal.number, lockstep.snapshot())
-        if proposal.report(n_epochs, mean, horizon_free=trial.horizon_free):
-            return trial.ended(Outcome.PRUNED, f"worse than the others after epoch {n_epochs}")
-        if n_epochs == lockstep.horizon:
-            return trial.ended(Outcome.COMPLETED, f"trained {n_epochs} epochs")
-        if spec.early_stopping and spec.early_stopping.should_stop(curves):
-            patience = spec.early_stopping.patience
-            return trial.ended(
-                Outcome.STOPPED_EARLY, f"no better for {patience} epochs after {n_epochs}"
-            )
-        if must_stop():
-            return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_epochs}")
-
-
 def answer(
     session: Session, trials: Sequence[TrialResult], kept: training.Kept | None
 ) -> StudyResult:
-    """Choose the epoch, keep the best trial's models at it, refit, and write it all down."""
+    """Choose the epoch from the best trial's whole curve, refit, and write it all down."""
     spec, question, run = session.spec, session.question, session.run
     best = optimization.best(trials, spec)
-    if best is None or best.curves is None:
+    if best is None:
         raise NoResult(no_result(trials))
-    choice = spec.rule.choose(best.curves, best.horizon)
+    winner = settled(best, kept, session)
+    choice = chosen(spec, winner.trial)
     path = question.folder / "decision.json"
     result = StudyResult(
         spec=spec,
         signature=question.signature,
         trials=tuple(trials),
-        best=best,
+        best=winner.trial,
         choice=choice,
-        refit=decision.refit_in(path, best, choice, run.run_id),
+        evidence=gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses),
+        open_end=winner.open_end,
+        n_extra_fold_epochs=winner.n_fold_epochs,
+        refit=decision.refit_in(path, winner.trial, choice, spec.refit, run.run_id),
         decision_path=path,
         run_url=run.url,
         ui_command=run.store.ui_command,
@@ -252,7 +156,8 @@ def answer(
         result = dataclasses.replace(result, refit=make_models(result, session, kept))
         write_down(result, session)
     run.log_artifact(path)
-    run.log_artifact(plot_curves(result, path.with_name("curves.png")))
+    for picture in plots.draw(result, path.parent):
+        run.log_artifact(picture)
     metrics, tags = tracking.study_summary(result)
     run.log_metrics(metrics)
     run.set_tags(tags)
@@ -324,7 +229,9 @@ def main(options: argparse.Namespace) -> int:
         if options.dry_run:
             print(cost_of(spec, **stores))
         else:
-            print(decision.answer(search(spec, **stores, display=display_for())))
+            result = search(spec, **stores, display=display_for())
+            print(decision.answer(result))
+            return ExitCode.UNDETERMINED if result.open_end else ExitCode.SUCCESS
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -33,8 +33,8 @@ def values(dimension: BaseDistribution | Any) -> tuple[Any, ...]:
             return (dimension,)
 
 
-def middle(dimension: BaseDistribution) -> Any:
-    """Return a value from the middle of a distribution: of its logarithm, for a log scale."""
+def middle(dimension: BaseDistribution | Any) -> Any:
+    """Return a value from the middle of a dimension: of its logarithm, for a log scale."""
     match dimension:
         case FloatDistribution(low=low, high=high, log=True):
             return math.sqrt(low * high)

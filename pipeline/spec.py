@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from optuna.distributions import (
@@ -27,6 +27,7 @@ from pipeline.study_file import source_of, without_addresses
 
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla"]
+RefitPolicy = Literal["epochs", "updates", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,29 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Refit:
-    """The final training on all development rows, for the chosen number of epochs."""
+    """The final training on all development rows, which are more than a fold trained on.
+
+    policy: what is kept of the choice: "epochs", the same count, so more updates; "updates", the
+        same number of updates, so about (K−1)/K of the epochs; "scaled", K/(K−1) times the epochs,
+        as more rows bear longer training
+    n_seeds: models trained, each from other initial weights and row orders; what is served is the
+        mean of their predictions
+    keep_folds: serve the fold models at the chosen epoch too, as the mean of their predictions
+    """
 
     enabled: bool = True
+    policy: RefitPolicy = "epochs"
+    n_seeds: int = 1
+    keep_folds: bool = False
 
     def __post_init__(self) -> None:
-        require(isinstance(self.enabled, bool), "refit.enabled", "True or False", self.enabled)
+        for name in ("enabled", "keep_folds"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), f"refit.{name}", "True or False", value)
+        policies = get_args(RefitPolicy)
+        allowed = ", ".join(map(repr, policies))
+        require(self.policy in policies, "refit.policy", f"one of {allowed}", self.policy)
+        _require_count("refit.n_seeds", self.n_seeds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,6 +117,9 @@ class StudySpec:
     batch_size: rows per update, unless the space samples it
     schedule: learning rate by epoch; None is the optimizer's own schedule, or constant
     early_stopping: stop a trial on its mean curve; None trains to max_epochs
+    choose_within_schedule: let a schedule that is laid out for its horizon be cut at an earlier
+        epoch. By default such a trial counts at its last epoch, and is not stopped early: its
+        annealed end is what its horizon was chosen for
     sampler: seed -> Optuna sampler; None is TPE
     pruner: an Optuna pruner; None is the median with a warm-up of a ninth of the horizon
     rule: which epoch to choose from the best trial's curves
@@ -119,6 +140,7 @@ class StudySpec:
     batch_size: int = 32
     schedule: Schedule | None = None
     early_stopping: EarlyStopping | None = None
+    choose_within_schedule: bool = False
     sampler: Callable[[int], Any] | None = None
     pruner: Any = None
     rule: Rule = field(default_factory=BestOfMean)
@@ -137,6 +159,8 @@ class StudySpec:
         object.__setattr__(self, "space", space)
         _check_types(self)
         _require_count("batch_size", self.batch_size)
+        cuts = self.choose_within_schedule
+        require(isinstance(cuts, bool), "choose_within_schedule", "True or False", cuts)
         if self.threads is not None:
             _require_count("threads", self.threads)
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
@@ -185,7 +209,7 @@ class StudySpec:
                 name: _canonical(getattr(self, name))
                 for name in (
                     "objective", "preprocess", "class_weight", "batch_size", "schedule",
-                    "early_stopping", "seed", "engine", "threads",
+                    "early_stopping", "choose_within_schedule", "seed", "engine", "threads",
                 )
             },
         }  # fmt: skip

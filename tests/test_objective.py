@@ -57,3 +57,8 @@ def test_better_follows_the_direction_and_needs_more_than_the_margin(objective, 
 def test_nan_beats_nothing(objective):
     for value in (-1e300, 0.0, 1e300):
         assert not objective.better(float("nan"), value)
+
+
+def test_a_metric_has_a_twin_on_training_rows():
+    assert Objective().training_metric == "loss"
+    assert Objective("val_val_auc", "maximize").training_metric == "val_auc"

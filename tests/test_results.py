@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,14 +8,15 @@ import pytest
 
 from pipeline.choice import BestOfMean
 from pipeline.curves import FoldCurves
+from pipeline.diagnosis import Diagnosis, Fit
 from pipeline.objective import Objective
-from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult
+from pipeline.results import Evidence, Outcome, RefitResult, StudyResult, TrialResult
 from pipeline.spec import StudySpec
 
 CURVES = FoldCurves(np.array([[3.0, 1.0, 2.0], [3.0, 2.0, 4.0]]), Objective())
 
 
-def trial(outcome: Outcome, curves: FoldCurves | None = CURVES) -> TrialResult:
+def trial(outcome: Outcome, curves: FoldCurves | None = CURVES, **fields: Any) -> TrialResult:
     return TrialResult(
         number=4,
         params={"learning_rate": 0.1, "max_epochs": 20},
@@ -21,6 +24,7 @@ def trial(outcome: Outcome, curves: FoldCurves | None = CURVES) -> TrialResult:
         curves=curves,
         seconds=1.0,
         n_updates=6,
+        **fields,
     )
 
 
@@ -36,6 +40,9 @@ def study(best: TrialResult, refit: RefitResult | None = None) -> StudyResult:
         trials=(best,),
         best=best,
         choice=BestOfMean().choose(CURVES, 20),
+        evidence=Evidence((2,), None, None, None, None, None, 80),
+        open_end="",
+        n_extra_fold_epochs=0,
         refit=refit,
         decision_path=Path("decision.json"),
         run_url="",
@@ -72,6 +79,26 @@ def test_a_trial_counts_its_epochs_and_knows_its_horizon():
     assert trial(Outcome.PRUNED).horizon == 20
 
 
+def test_training_is_as_long_as_the_curves():
+    assert trial(Outcome.COMPLETED, training=np.ones(3)).training.shape == (3,)
+    with pytest.raises(ValueError, match=r"training must be \[3 epochs\].*got shape \(2,\)"):
+        trial(Outcome.COMPLETED, training=np.ones(2))
+    with pytest.raises(ValueError, match=r"training must be \[0 epochs\]"):
+        trial(Outcome.FAILED, curves=None, training=np.ones(2))
+
+
+def test_only_a_failed_trial_can_have_diverged():
+    assert trial(Outcome.FAILED, diverged=True).diagnosis == Diagnosis(Fit.DIVERGED)
+    with pytest.raises(ValueError, match="trial 4 diverged, but is pruned"):
+        trial(Outcome.PRUNED, diverged=True)
+
+
+def test_a_trial_is_diagnosed_from_its_curves_if_it_has_any():
+    curves = trial(Outcome.COMPLETED, training=np.array([3.0, 1.0, 0.5])).diagnosis
+    assert (curves.gap, curves.gap_at_end) == (0.5, 2.5)
+    assert trial(Outcome.FAILED, curves=None).diagnosis is None
+
+
 def test_outcomes_are_labelled_in_words():
     assert [outcome.label for outcome in Outcome] == [
         "completed",
@@ -93,3 +120,18 @@ def test_results_without_equality_do_not_compare_arrays():
     one: Any = trial(Outcome.COMPLETED)
     assert one == one
     assert one != trial(Outcome.COMPLETED)
+
+
+def test_an_annealed_trial_counts_at_its_last_epoch():
+    free, whole = trial(Outcome.COMPLETED), replace(trial(Outcome.COMPLETED), any_epoch=False)
+    assert (free.best_n_epochs, free.value) == (2, 1.5)
+    assert (whole.best_n_epochs, whole.value) == (3, 3.0)
+    assert trial(Outcome.PRUNED).best_n_epochs is None
+
+
+def test_a_trial_comes_back_from_plain_values():
+    before = trial(Outcome.COMPLETED, training=np.array([3.0, 2.0, 1.0]))
+    plain = json.loads(json.dumps(before.as_plain()))
+    after = TrialResult.of_plain(4, before.params, plain, study(before).spec)
+    assert after.as_plain() == plain
+    assert (after.value, after.any_epoch) == (before.value, True)

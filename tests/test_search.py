@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import Interrupted
-from pipeline.results import Outcome, StudyResult
+from pipeline.results import Outcome, StudyResult, TrialResult
 from pipeline.search import search
 from tests.tiny_study import StopAt, bits, client, runs_of, tiny
 
@@ -21,10 +21,17 @@ def searched(tmp_path_factory, migrated_database) -> tuple[Path, StudyResult]:
     return home, result
 
 
+def whole_trials(result: StudyResult) -> list[TrialResult]:
+    """Return the trials, the best one as it was trained on."""
+    return [result.best if t.number == result.best.number else t for t in result.trials]
+
+
 def test_a_search_answers_with_learning_rate_and_epochs(searched):
     _, result = searched
     assert [trial.outcome for trial in result.trials] == [Outcome.COMPLETED] * 3
-    assert result.best.value == min(trial.value for trial in result.trials)
+    values = [trial.value for trial in result.trials]
+    assert result.trials[result.best.number].value == min(values)
+    assert result.best.value <= min(values)
     assert result.choice.n_epochs == result.best.curves.best_n_epochs
     assert result.choice.score == result.best.value
     assert result.refit.n_rows == 48
@@ -37,9 +44,10 @@ def test_the_decision_is_on_disk_and_in_the_run(searched):
     decision = json.loads(result.decision_path.read_text())
     assert decision["learning_rate"] == result.best.params["learning_rate"]
     assert decision["n_epochs"] == result.choice.n_epochs
-    assert decision["horizon"] == result.best.params["max_epochs"]
+    assert decision["horizon"] == result.best.curves.n_epochs
     assert decision["engine"]["mode"] == "plain"
-    assert decision["fold_epochs"] == sum(3 * t.params["max_epochs"] for t in result.trials)
+    searched = sum(3 * t.params["max_epochs"] for t in result.trials)
+    assert decision["fold_epochs"] == searched + result.n_extra_fold_epochs
     store, (parent, _) = client(home), runs_of(home)
     names = {file.path for file in store.list_artifacts(parent.info.run_id)}
     assert {"decision.json", "folds"} <= names
@@ -48,11 +56,13 @@ def test_the_decision_is_on_disk_and_in_the_run(searched):
 def test_every_epoch_of_every_fold_is_in_mlflow_once(searched):
     home, result = searched
     store, (_, children) = client(home), runs_of(home)
-    for run, trial in zip(children, result.trials, strict=True):
+    for run, trial in zip(children, whole_trials(result), strict=True):
         for fold, curve in enumerate(trial.curves.values):
             logged = store.get_metric_history(run.info.run_id, f"fold_{fold}/val_loss")
             assert [m.step for m in logged] == list(range(1, trial.curves.n_epochs + 1))
             assert [m.value for m in logged] == curve.tolist()
+        training = store.get_metric_history(run.info.run_id, "loss_mean")
+        assert [m.value for m in training] == pytest.approx(trial.training.tolist())
         means = store.get_metric_history(run.info.run_id, "val_loss_mean")
         assert [m.value for m in means] == pytest.approx(trial.curves.mean.tolist())
         rates = store.get_metric_history(run.info.run_id, "learning_rate")
@@ -65,7 +75,7 @@ def test_runs_end_truthfully_with_best_values_and_outcomes(searched):
     home, result = searched
     parent, children = runs_of(home)
     assert parent.info.status == "FINISHED"
-    for run, trial in zip(children, result.trials, strict=True):
+    for run, trial in zip(children, whole_trials(result), strict=True):
         assert run.info.status == "FINISHED"
         assert run.data.tags["outcome"] == "completed"
         assert run.data.metrics["best_val_loss"] == pytest.approx(trial.value)
@@ -123,10 +133,9 @@ def test_a_signal_ends_the_epoch_and_the_same_command_continues(searched, home, 
     assert bits(search(spec)) == bits(searched[1])
     parent, children = runs_of(home)
     assert [run.info.status for run in (parent, *children)] == ["FINISHED"] * 4
-    for run in children:
+    for run, trial in zip(children, whole_trials(searched[1]), strict=True):
         logged = client(home).get_metric_history(run.info.run_id, "val_loss_mean")
-        steps = [metric.step for metric in logged]
-        assert steps == list(range(1, int(run.data.params["max_epochs"]) + 1))
+        assert [metric.step for metric in logged] == list(range(1, trial.curves.n_epochs + 1))
 
 
 def test_another_seed_is_another_study(searched):

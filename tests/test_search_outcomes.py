@@ -28,6 +28,7 @@ def test_a_diverged_trial_fails_with_its_epoch_and_the_search_goes_on(home):
     assert outcomes[1e-2].outcome is Outcome.COMPLETED
     assert outcomes[1e30].outcome is Outcome.FAILED
     assert "after epoch" in outcomes[1e30].reason
+    assert {trial.diverged for trial in result.trials} == {False, True}
     _, children = runs_of(home)
     assert {run.info.status for run in children} == {"FINISHED", "FAILED"}
 
@@ -77,7 +78,7 @@ def test_early_stopping_acts_on_the_mean(home):
         space={"learning_rate": 0.01, "max_epochs": 6}, budget=Budget(n_trials=1))"""
     result = search(tiny(home, fields=fields))
     assert result.best.outcome is Outcome.STOPPED_EARLY
-    assert result.best.curves.n_epochs == 3
+    assert result.trials[0].curves.n_epochs == 3
     assert result.best.value is not None
 
 
@@ -200,7 +201,7 @@ def test_what_the_builder_makes_of_the_learning_rate_reaches_every_trial(home):
         alone = builder.format(optimizer=f"SGD(rate, weight_decay={5 * rate!r})")
         only = fields.replace("CategoricalDistribution([0.001, 0.1])", repr(rate))
         again = search(tiny(home, fields=only, builder=alone, name=f"alone_{rate * 1000:.0f}"))
-        assert again.best.curves.values.tolist() == curves
+        assert again.trials[0].curves.values.tolist() == curves
 
 
 def test_a_metric_object_has_the_same_name_in_every_trial(home):

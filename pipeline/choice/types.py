@@ -19,8 +19,6 @@ class EpochChoice:
     n_epochs: a count, 1-based; train this many epochs
     horizon: the number of epochs that the learning-rate schedule was laid out for
     score, standard_error: of the mean curve at n_epochs; one fold has no standard error
-    equivalent_epochs: the epoch counts whose mean lies within one standard error of the best
-        mean; with one fold, the best and its equals
     rule, reason: who picked it, and one sentence for the reader
     """
 
@@ -28,7 +26,6 @@ class EpochChoice:
     horizon: int
     score: float
     standard_error: float | None
-    equivalent_epochs: tuple[int, ...]
     rule: str
     reason: str
 
@@ -48,7 +45,6 @@ class EpochChoice:
             horizon=horizon,
             score=curves.mean_after(n_epochs),
             standard_error=curves.standard_error_after(n_epochs),
-            equivalent_epochs=curves.epochs_where(within_one_standard_error(curves)),
             rule=rule,
             reason=reason,
         )

@@ -7,6 +7,7 @@ from pipeline.optimization.trials import (
     exhausted,
     finished,
     next_proposal,
+    run_id_of,
     run_ids_of_running,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "finished",
     "next_proposal",
     "open_study",
+    "run_id_of",
     "run_ids_of_running",
 ]

@@ -14,10 +14,9 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput, StoreUnavailable, StudyFailed
 from pipeline.optimization.storage import readable_errors
-from pipeline.results import Outcome, TrialResult
+from pipeline.results import Outcome, TrialResult, ranked
 from pipeline.spec import StudySpec
 
 WARM_UP_SHARE = 1 / 9
@@ -92,20 +91,7 @@ class Proposal:
 
     def tell(self, result: TrialResult) -> None:
         """Tell Optuna how the trial ended, and keep its result with it."""
-        curves = result.curves
-        self.write_note(
-            "result",
-            {
-                "outcome": result.outcome.name,
-                "curves": None if curves is None else curves.values.tolist(),
-                "folds": None if curves is None else list(curves.folds),
-                "n_repeats": None if curves is None else curves.n_repeats,
-                "seconds": result.seconds,
-                "n_updates": result.n_updates,
-                "reason": result.reason,
-                "horizon_free": result.horizon_free,
-            },
-        )
+        self.write_note("result", result.as_plain())
         if result.outcome not in STATES:
             return
         study = self._trial.study
@@ -224,11 +210,7 @@ def finished(study: optuna.Study, spec: StudySpec) -> tuple[TrialResult, ...]:
 
 def best(results: Sequence[TrialResult], spec: StudySpec) -> TrialResult | None:
     """Return the trial with the best value, the first of equals, or None."""
-    with_value = [result for result in results if result.value is not None]
-    if not with_value:
-        return None
-    sign = 1 if spec.objective.direction == "minimize" else -1
-    return min(with_value, key=lambda result: sign * (result.value or 0.0))
+    return next(iter(ranked(results, spec.objective)), None)
 
 
 def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
@@ -237,22 +219,16 @@ def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
         raise StoreUnavailable(
             f"trial {trial.number} has no result: another program wrote to this study's storage"
         )
-    curves = note["curves"]
-    return TrialResult(
-        number=trial.number,
-        params={**spec.fixed, **trial.params},
-        outcome=Outcome[note["outcome"]],
-        curves=None
-        if curves is None
-        else FoldCurves(np.array(curves), spec.objective, tuple(note["folds"]), note["n_repeats"]),
-        seconds=note["seconds"],
-        n_updates=note["n_updates"],
-        reason=note["reason"],
-        horizon_free=note["horizon_free"],
-    )
+    return TrialResult.of_plain(trial.number, {**spec.fixed, **trial.params}, note, spec)
 
 
 def run_ids_of_running(study: optuna.Study) -> list[str]:
     """Return the MLflow runs of the trials that an earlier session left unfinished."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [trial.user_attrs["mlflow_run"] for trial in trials if "mlflow_run" in trial.user_attrs]
+
+
+def run_id_of(study: optuna.Study, number: int) -> str | None:
+    """Return the MLflow run of a trial, None when it never had one."""
+    run_id = study.get_trials(deepcopy=False)[number].user_attrs.get("mlflow_run")
+    return None if run_id is None else str(run_id)

@@ -20,15 +20,17 @@ def log_fitted_model(
     *,
     experiment_id: str,
     run_id: str,
+    name: str,
     files: Mapping[str, Path],
     rows: Any,
     predictions: Any,
     n_epochs: int,
     params: Mapping[str, Any],
 ) -> str:
-    """Log a model file and its preprocessing as one MLflow model; return its URI.
+    """Log model files and their preprocessing as one MLflow model; return its URI.
 
-    files: "model", a `.keras` file, and "preprocess", a fitted transformer, if there is one
+    files: as from `FittedModel.save`: "model_0", a `.keras` file, and "preprocess_0", a fitted
+        transformer, if there is one; more of them predict together
     rows, predictions: a few raw rows and what the model says of them, for the signature
     n_epochs: the step under which MLflow shows the model
     """
@@ -47,16 +49,16 @@ def log_fitted_model(
         warnings.simplefilter("ignore", UserWarning)
         info = Model.log(
             artifact_path=None,
-            name="model",
+            name=name,
             flavor=mlflow.pyfunc,
             run_id=run_id,
             python_model=str(SERVED_MODEL),
-            artifacts={name: str(path) for name, path in files.items()},
+            artifacts={key: str(path) for key, path in files.items()},
             signature=infer_signature(rows, predictions),
             # Left out, MLflow spends ten seconds finding these out.
             pip_requirements=[f"{name}=={version(name)}" for name in SERVING_PACKAGES],
             step=n_epochs,
-            params={name: str(value) for name, value in params.items()},
+            params={key: str(value) for key, value in params.items()},
         )
         mlflow.set_tracking_uri(before)  # it belongs to whoever called, in a notebook
     return info.model_uri

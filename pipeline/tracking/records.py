@@ -65,11 +65,12 @@ def trial_summary(
     """
     curves = result.curves
     metrics: dict[str, float] = {}
-    if result.value is not None and curves is not None:
+    n_epochs = result.best_n_epochs
+    if result.value is not None and curves is not None and n_epochs is not None:
         key = storable_key(objective.metric)
         metrics[f"best_{key}"] = result.value
-        metrics["best_n_epochs"] = curves.best_n_epochs
-        standard_error = curves.standard_error_after(curves.best_n_epochs)
+        metrics["best_n_epochs"] = n_epochs
+        standard_error = curves.standard_error_after(n_epochs)
         if standard_error is not None:
             metrics[f"best_{key}_standard_error"] = standard_error
     metrics |= {
@@ -83,6 +84,8 @@ def trial_summary(
         "outcome": result.outcome.label,
         "reason": result.reason or result.outcome.value,
     }
+    if result.diagnosis is not None:
+        tags["diagnosis"] = result.diagnosis.kind.label
     return {key: storable_value(value) for key, value in metrics.items()}, tags
 
 

@@ -100,12 +100,18 @@ class StudyRun:
         return self.store.url_of(self.experiment_id, self.run_id)
 
     def start_trial(
-        self, number: int, params: Mapping[str, Any], *, run_id: str | None = None
+        self,
+        number: int,
+        params: Mapping[str, Any],
+        *,
+        run_id: str | None = None,
+        variant: str = "",
     ) -> TrialRun:
         """Create a trial's run, or reopen the one of an interrupted trial.
 
         run_id: of the interrupted trial; epochs that are in it already are not logged again. If it
             was deleted meanwhile, a new run is created
+        variant: what tells a run of changed parameters from the trial's own
         Raises StoreUnavailable when the store fails.
         """
         if run_id in self._trials:
@@ -115,7 +121,9 @@ class StudyRun:
         with readable_errors(f"the run of trial {number} cannot be opened in {self.store.address}"):
             run = None if run_id is None else find_trial(self.store.client, run_id)
             if run is None:
-                trial = TrialRun(self._create_trial(number), self.store.client, self.writer)
+                trial = TrialRun(
+                    self._create_trial(number, variant), self.store.client, self.writer
+                )
                 logged: Mapping[str, str] = {}
             else:
                 last = last_epoch_in(self.store.client, run.info.run_id)
@@ -171,9 +179,9 @@ class StudyRun:
         self.writer.call(_ending(self.store.client, self.run_id, status))
         self.writer.flush()
 
-    def _create_trial(self, number: int) -> str:
+    def _create_trial(self, number: int, variant: str) -> str:
         tags = {**_context_tags(), PARENT_TAG: self.run_id, "trial": str(number)}
-        name = f"trial {number:03d}"
+        name = f"trial {number:03d}" + (f", {variant}" if variant else "")
         run = self.store.client.create_run(self.experiment_id, tags=tags, run_name=name)
         return str(run.info.run_id)
 

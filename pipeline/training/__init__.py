@@ -8,10 +8,16 @@ from pipeline.training.devices import device_names, set_up  # first: it quiets T
 
 from pipeline.training.checks import check_model  # isort: skip
 from pipeline.training.engine import Engine
-from pipeline.training.fitted import FittedModel, fit_on_all_rows
+from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
 from pipeline.training.lockstep import LockstepTraining, Snapshot
 from pipeline.training.measure import expected_work, measured_engine, typical_params
-from pipeline.training.recover import Kept, states_at, write_fold_models
+from pipeline.training.recover import (
+    Kept,
+    advance_to,
+    restore,
+    say_if_not_repeated,
+    write_fold_models,
+)
 from pipeline.training.resident import ResidentEngine
 
 __all__ = [
@@ -21,13 +27,17 @@ __all__ = [
     "LockstepTraining",
     "ResidentEngine",
     "Snapshot",
+    "advance_to",
+    "as_fitted",
     "check_model",
     "device_names",
     "expected_work",
     "fit_on_all_rows",
+    "fitted_after",
     "measured_engine",
+    "restore",
+    "say_if_not_repeated",
     "set_up",
-    "states_at",
     "typical_params",
     "write_fold_models",
 ]

@@ -75,6 +75,9 @@ class Engine(Protocol):
     jit: bool
     """Whether epochs are compiled with XLA."""
 
+    preprocessors: dict[int, Any]
+    """By fold, the transformer fitted on its training rows; empty without preprocessing."""
+
     @property
     def n_compiled(self) -> int:
         """Compiled epochs so far: one per architecture and pair of last-batch sizes."""

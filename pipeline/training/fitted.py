@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,34 +14,51 @@ import numpy as np
 from pipeline.data import Dataset
 from pipeline.folds import Fold, model_input
 from pipeline.spec import StudySpec
+from pipeline.training.engine import Engine
 from pipeline.training.lockstep import LockstepTraining
 from pipeline.training.resident import ResidentEngine
 
-MODEL_FILE = "model.keras"
-PREPROCESS_FILE = "preprocess.joblib"
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained model with the transformer that was fitted on its rows, or None."""
+
+    model: keras.Model
+    preprocess: Any
+
+    def input_of(self, x: Any) -> np.ndarray:
+        """Return raw rows as the model takes them."""
+        return model_input(x if self.preprocess is None else self.preprocess.transform(x))
 
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A trained model that takes raw rows.
+    """One trained model or several that predict together; takes raw rows.
 
-    preprocess: the transformer fitted on the rows that the model was trained on, or None
-    n_updates: optimizer steps it was trained for
+    n_updates: optimizer steps that each member was trained for, on average
     """
 
-    model: keras.Model
-    preprocess: Any
+    members: tuple[Member, ...]
     n_updates: int
     batch_size: int
 
     def predict(self, x: Any) -> np.ndarray:
-        """Return predictions for raw rows."""
-        return self.model.predict(self._input(x), batch_size=self.batch_size, verbose=0)
+        """Return the mean of the members' predictions for raw rows."""
+        predictions = [
+            self._predictions(member.model, member.input_of(x)) for member in self.members
+        ]
+        return predictions[0] if len(predictions) == 1 else np.mean(predictions, axis=0)
 
     def score(self, data: Dataset) -> dict[str, float]:
-        """Return the model's loss and metrics on raw rows."""
-        scores = self.model.evaluate(
-            self._input(data.x),
+        """Return loss and metrics on raw rows; of several members, those of their mean prediction.
+
+        A model's own loss holds its penalties (regularisation), that of a mean prediction none.
+        """
+        if len(self.members) > 1:
+            return self._score_of_mean(data)
+        (member,) = self.members
+        scores = member.model.evaluate(
+            member.input_of(data.x),
             data.y,
             sample_weight=data.sample_weight,
             batch_size=self.batch_size,
@@ -50,30 +67,55 @@ class FittedModel:
         )
         return {name: float(value) for name, value in scores.items()}
 
+    def each(self) -> list[FittedModel]:
+        """Return the members as models of their own."""
+        return [FittedModel((member,), self.n_updates, self.batch_size) for member in self.members]
+
     def save(self, folder: Path) -> dict[str, Path]:
-        """Write the model, and its preprocessing if it has any; return the files."""
-        files = {"model": folder / MODEL_FILE}
-        self.model.save(files["model"])
-        if self.preprocess is not None:
-            files["preprocess"] = folder / PREPROCESS_FILE
-            joblib.dump(self.preprocess, files["preprocess"])
+        """Write the models, and their preprocessing if they have any; return the files.
+
+        Their names are `model_0`, `preprocess_0`, `model_1`, ….
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        files = {}
+        for number, member in enumerate(self.members):
+            path = files[f"model_{number}"] = folder / f"model_{number}.keras"
+            member.model.save(path)
+            if member.preprocess is not None:
+                path = files[f"preprocess_{number}"] = folder / f"preprocess_{number}.joblib"
+                joblib.dump(member.preprocess, path)
         return files
 
-    def why_not_served(self, file: Path, x: Any) -> str:
-        """Return why a saved model does not give these predictions again, or "" when it does.
+    def why_not_served(self, files: Mapping[str, Path], x: Any) -> str:
+        """Return why the saved models do not give these predictions again, or "" when they do.
 
-        It is loaded as a server loads it, in safe mode.
+        They are loaded as a server loads them, in safe mode.
         """
-        try:
-            loaded = keras.models.load_model(file, compile=False, safe_mode=True)
-            again = loaded.predict(self._input(x), batch_size=self.batch_size, verbose=0)
-        except Exception as error:
-            return next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        same = np.allclose(again, self.predict(x), rtol=1e-4, atol=1e-5)
-        return "" if same else "loaded again, it predicts something else"
+        for number, member in enumerate(self.members):
+            rows = member.input_of(x)
+            try:
+                loaded = keras.models.load_model(
+                    files[f"model_{number}"], compile=False, safe_mode=True
+                )
+                again = self._predictions(loaded, rows)
+            except Exception as error:
+                return next((line for line in str(error).splitlines() if line.strip()), repr(error))
+            if not np.allclose(again, self._predictions(member.model, rows), rtol=1e-4, atol=1e-5):
+                return "loaded again, it predicts something else"
+        return ""
 
-    def _input(self, x: Any) -> np.ndarray:
-        return model_input(x if self.preprocess is None else self.preprocess.transform(x))
+    def _predictions(self, model: keras.Model, rows: np.ndarray) -> np.ndarray:
+        return model.predict(rows, batch_size=self.batch_size, verbose=0)
+
+    def _score_of_mean(self, data: Dataset) -> dict[str, float]:
+        model, predictions = self.members[0].model, self.predict(data.x)
+        model.reset_metrics()
+        loss = model.compute_loss(None, data.y, predictions, data.sample_weight, training=False)
+        scores = model.compute_metrics(None, data.y, predictions, data.sample_weight)
+        penalty = sum(float(each) for each in model.losses)
+        return {name: float(value) for name, value in scores.items()} | {
+            "loss": float(loss) - penalty
+        }
 
 
 def fit_on_all_rows(
@@ -82,28 +124,59 @@ def fit_on_all_rows(
     params: Mapping[str, Any],
     n_epochs: int,
     *,
-    fold: int,
+    folds: Sequence[int],
     jit: bool,
     go_on: Callable[[], None] = lambda: None,
 ) -> FittedModel:
-    """Train a new model on all development rows for `n_epochs` of the schedule of `params`.
+    """Train a new model per seed on all development rows, for `n_epochs` of `params`' schedule.
 
-    fold: a number that no fold of the search has; it decides initial weights and row orders
+    As `fitted_after`, for one number of epochs.
+    """
+    ((_, model),) = fitted_after([n_epochs], spec, data, params, folds=folds, jit=jit, go_on=go_on)
+    return model
+
+
+def fitted_after(
+    counts: Sequence[int],
+    spec: StudySpec,
+    data: Dataset,
+    params: Mapping[str, Any],
+    *,
+    folds: Sequence[int],
+    jit: bool,
+    go_on: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[int, FittedModel]]:
+    """Yield the models trained on all development rows, after each of these numbers of epochs.
+
+    counts: ascending; one training passes through them all
+    folds: numbers that no fold of the search has, one per model; they decide initial weights and
+        row orders
     go_on: called before each epoch; raises to stop
     Raises FloatingPointError when the loss diverges.
     """
     rows = np.arange(data.n_rows)
-    whole = Fold(fold, rows, rows[:0])
-    engine = ResidentEngine(spec, data, [whole], jit=jit)
+    wholes = [Fold(number, rows, rows[:0]) for number in folds]
+    engine = ResidentEngine(spec, data, wholes, jit=jit)
     program = engine.program(params)
-    training = LockstepTraining(program, params, [whole], schedule=spec.schedule, seed=spec.seed)
-    for epoch in range(1, n_epochs + 1):
+    training = LockstepTraining(program, params, wholes, schedule=spec.schedule, seed=spec.seed)
+    for n_epochs in range(1, counts[-1] + 1):
         go_on()
         if not np.isfinite(training.advance()[:, program.metric_names.index("loss")]).all():
-            raise FloatingPointError(f"the loss is not finite after epoch {epoch} of {n_epochs}")
-    return FittedModel(
-        program.model(fold, training.states[fold], params),
-        engine.preprocessors.get(fold),
-        training.n_updates,
-        int(params["batch_size"]),
+            raise FloatingPointError(
+                f"the loss is not finite after epoch {n_epochs} of {counts[-1]}"
+            )
+        if n_epochs in counts:
+            yield n_epochs, as_fitted(training, engine, wholes)
+
+
+def as_fitted(training: LockstepTraining, engine: Engine, folds: Sequence[Fold]) -> FittedModel:
+    """Return the models of these folds as they are now, to predict together."""
+    members = tuple(
+        Member(
+            training.program.model(fold.index, training.states[fold.index], training.params),
+            engine.preprocessors.get(fold.index),
+        )
+        for fold in folds
     )
+    n_updates = round(training.n_updates / len(folds))
+    return FittedModel(members, n_updates, int(training.params["batch_size"]))

@@ -25,10 +25,12 @@ class Snapshot:
 
     states: by fold; each fold's state after its last epoch
     metrics: by fold, [n_epochs, n_metrics]
+    row_losses: by fold, each epoch's [n_validation_rows]; empty when they are not kept
     """
 
     states: Mapping[int, State]
     metrics: Mapping[int, np.ndarray]
+    row_losses: Mapping[int, tuple[np.ndarray, ...]]
 
     @property
     def n_epochs(self) -> int:
@@ -43,6 +45,8 @@ class LockstepTraining:
     params: learning_rate, max_epochs (the horizon) and batch_size are read here
     schedule: None is the optimizer's own, or constant
     seed: the study's; row orders are a function of (seed, fold, epoch) and of nothing else
+    keeps_row_losses: whether every epoch's validation losses are kept row by row, where the model
+        lets them be seen: four bytes a row and epoch
     """
 
     def __init__(
@@ -53,15 +57,18 @@ class LockstepTraining:
         *,
         schedule: Schedule | None,
         seed: int,
+        keeps_row_losses: bool = False,
     ) -> None:
         self.program = program
         self.horizon = int(params["max_epochs"])
-        self._params = params
+        self.params = params
         self._folds = {fold.index: fold for fold in folds}
         self._schedule = schedule or program.schedule(params) or Constant()
         self._seed = seed
         self._states = {index: program.initial_state(index) for index in self._folds}
         self._metrics: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
+        self._keeps_row_losses = keeps_row_losses
+        self._row_losses: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
         self.last: dict[int, FoldEpoch] = {}
 
     @property
@@ -108,6 +115,9 @@ class LockstepTraining:
             )
         for index in self._folds:
             self._metrics[index].append(np.asarray(self.last[index].metrics, dtype=np.float64))
+            read = self.last[index].row_losses if self._keeps_row_losses else None
+            if read is not None:
+                self._row_losses[index].append(read())
         return np.stack([metrics[-1] for metrics in self._metrics.values()])
 
     def history(self, name: str) -> np.ndarray:
@@ -115,22 +125,33 @@ class LockstepTraining:
         column = self.program.metric_names.index(name)
         return np.array([[m[column] for m in metrics] for metrics in self._metrics.values()])
 
+    def row_losses(self) -> list[np.ndarray] | None:
+        """Return each fold's validation losses row by row, [n_validation_rows, n_epochs].
+
+        None when they were not kept from the first epoch on, or the model hides them.
+        """
+        if any(len(losses) < self.n_epochs for losses in self._row_losses.values()):
+            return None
+        return [np.stack(losses, axis=1) for losses in self._row_losses.values()]
+
     def snapshot(self) -> Snapshot:
         """Return the whole training state as a value. Copies nothing."""
         metrics = {index: np.array(metrics) for index, metrics in self._metrics.items()}
-        return Snapshot(dict(self._states), metrics)
+        row_losses = {index: tuple(losses) for index, losses in self._row_losses.items()}
+        return Snapshot(dict(self._states), metrics, row_losses)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot, exactly as if training had never stopped."""
         self._states = dict(snapshot.states)
         self._metrics = {index: list(metrics) for index, metrics in snapshot.metrics.items()}
+        self._row_losses = {index: list(rows) for index, rows in snapshot.row_losses.items()}
 
     def _updates_per_epoch(self, fold: Fold) -> int:
-        return updates_per_epoch(len(fold.train), int(self._params["batch_size"]))
+        return updates_per_epoch(len(fold.train), int(self.params["batch_size"]))
 
     def _learning_rates(self, fold: Fold, n_epochs: int) -> np.ndarray:
         times = start_times(n_epochs, self._updates_per_epoch(fold))
-        initial = self._params["learning_rate"]
+        initial = self.params["learning_rate"]
         rates = np.asarray(self._schedule.learning_rates(initial, times, self.horizon))
         if rates.shape != times.shape or not np.isfinite(rates).all():
             raise BadInput(

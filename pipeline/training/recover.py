@@ -6,17 +6,16 @@ had again: from a kept snapshot when it is at that epoch, by training once more 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pipeline.curves import FoldCurves
 from pipeline.data import Dataset
 from pipeline.folds import Folds
-from pipeline.results import TrialResult
-from pipeline.spec import StudySpec
-from pipeline.training.engine import Engine
 from pipeline.training.lockstep import LockstepTraining, Snapshot
 
 
@@ -24,57 +23,57 @@ from pipeline.training.lockstep import LockstepTraining, Snapshot
 class Kept:
     """A trial's states where its mean was best."""
 
-    number: int
+    params: Mapping[str, Any]
     snapshot: Snapshot
 
 
-def states_at(
-    n_epochs: int,
-    best: TrialResult,
-    kept: Kept | None,
-    engine: Engine,
-    folds: Folds,
-    spec: StudySpec,
-    *,
-    say: Callable[[str], None] = lambda line: None,
-) -> LockstepTraining:
-    """Return the best trial's training as it was after `n_epochs` epochs.
+def restore(lockstep: LockstepTraining, kept: Kept | None, *, n_epochs: int | None = None) -> None:
+    """Go on from what was kept, if it is of these parameters and not later than `n_epochs`."""
+    if kept is None or dict(kept.params) != dict(lockstep.params):
+        return
+    if n_epochs is None or kept.snapshot.n_epochs <= n_epochs:
+        lockstep.restore(kept.snapshot)
 
-    Says so when training it again did not repeat the recorded curve to the last bit, as on another
-    machine.
+
+def advance_to(
+    n_epochs: int, lockstep: LockstepTraining, go_on: Callable[[], None] = lambda: None
+) -> LockstepTraining:
+    """Train until `n_epochs` epochs are done; `go_on` is called before each, and raises to stop."""
+    while lockstep.n_epochs < n_epochs:
+        go_on()
+        lockstep.advance()
+    return lockstep
+
+
+def say_if_not_repeated(
+    recorded: FoldCurves, again: np.ndarray, *, say: Callable[[str], None]
+) -> None:
+    """Say when training again did not repeat a curve to the last bit, as on another machine.
+
+    again: [n_folds, n_epochs], as far as both go
     """
-    training = LockstepTraining(
-        engine.program(best.params), best.params, tuple(folds),
-        schedule=spec.schedule, seed=spec.seed,
-    )  # fmt: skip
-    if kept and kept.number == best.number and kept.snapshot.n_epochs <= n_epochs:
-        training.restore(kept.snapshot)
-    while training.n_epochs < n_epochs:
-        training.advance()
-    recorded = best.curves.values[:, :n_epochs] if best.curves else None
-    again = training.history(spec.objective.metric)
-    if recorded is not None and not np.array_equal(recorded, again):
+    n_epochs = min(recorded.n_epochs, again.shape[1])
+    before, now = recorded.values[:, :n_epochs], again[:, :n_epochs]
+    if not np.array_equal(before, now):
         say(
             "trained again, the best trial differs from its record by up to "
-            f"{np.abs(recorded - again).max():.2g}: another machine, or other library versions?"
+            f"{np.abs(before - now).max():.2g}: another machine, or other library versions?"
         )
-    return training
 
 
 def write_fold_models(
-    folder: Path, training: LockstepTraining, best: TrialResult, engine: Engine,
-    folds: Folds, data: Dataset,
-) -> Path:  # fmt: skip
+    folder: Path, training: LockstepTraining, folds: Folds, data: Dataset
+) -> Path:
     """Write each fold's weights, and the out-of-fold predictions of them all; return the folder.
 
     `out_of_fold.npz` holds `row` [n], `fold` [n], `prediction` [n, ...] and `label` [n, ...], in
     the order of the folds' validation rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    program = engine.program(best.params)
+    program = training.program
     rows, numbers, predictions = [], [], []
     for fold in folds:
-        model = program.model(fold.index, training.states[fold.index], best.params)
+        model = program.model(fold.index, training.states[fold.index], training.params)
         # Weights alone: a new model's optimizer has no slots yet, and would refuse the file.
         model.optimizer = None
         model.save_weights(folder / f"fold_{fold.index}.weights.h5")

@@ -176,10 +176,16 @@ def test_a_result_comes_back_as_it_was_told(outcome, values, make_spec, open_jou
     spec = make_spec(objective=MAXIMIZE)
     proposal = next_proposal(open_journal(spec), spec)
     curves = values and FoldCurves(np.array(values), MAXIMIZE, tuple(range(3, 3 + len(values))))
-    told = TrialResult(0, proposal.params, outcome, curves, 1.25, 17, "why: “ünïcode”")
+    training = np.array(values)[0] if values else None
+    told = TrialResult(
+        0, proposal.params, outcome, curves, 1.25, 17, "why: “ünïcode”",
+        training=training, diverged=outcome is Outcome.FAILED,
+    )  # fmt: skip
     proposal.tell(told)
     (back,) = finished(open_journal(spec), spec)
-    assert {**vars(back), "curves": None} == {**vars(told), "curves": None}
+    arrays = {"curves": None, "training": None}
+    assert vars(back) | arrays == vars(told) | arrays
+    np.testing.assert_array_equal(back.training, training)
     if curves and back.curves:
         np.testing.assert_array_equal(back.curves.values, curves.values)
         assert (back.curves.folds, back.curves.objective) == (curves.folds, MAXIMIZE)

@@ -94,6 +94,16 @@ def test_a_completed_trial_has_its_best_and_what_it_cost(trial_result, objective
     assert tags["reason"] == Outcome.COMPLETED.value
 
 
+def test_a_trial_is_tagged_with_its_diagnosis_if_it_has_one(trial_result, objective):
+    falling = FoldCurves(np.array([np.linspace(2, 1, 20)] * 3), objective)
+    for changes, label in (
+        ({"curves": falling}, "underfit"),
+        ({"outcome": Outcome.FAILED, "diverged": True}, "diverged"),
+        ({"outcome": Outcome.FAILED, "curves": None}, None),
+    ):
+        assert trial_summary(trial_result(**changes), objective)[1].get("diagnosis") == label
+
+
 def test_the_best_of_a_maximised_metric_is_its_largest(trial_result):
     objective = Objective("val_accuracy", "maximize")
     curves = FoldCurves(np.array([[0.1, 0.2, 0.9, 0.3]]), objective)
@@ -109,7 +119,7 @@ def test_a_trial_without_a_value_has_no_best_but_what_it_trained(trial_result, o
     assert not [key for key in metrics if key.startswith("best_")]
     assert metrics["trained_epochs"] == 3
     assert metrics["fold_epochs"] == 6
-    assert tags == {"trial": "7", "outcome": outcome.label, "reason": "because"}
+    assert (tags["outcome"], tags["reason"]) == (outcome.label, "because")
 
 
 def test_a_trial_that_failed_at_once_trained_nothing(trial_result, objective):

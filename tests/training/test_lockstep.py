@@ -54,7 +54,7 @@ def test_going_on_from_a_snapshot_is_never_having_stopped(build, jit):
     assert_same_states(going_on, through)
 
     as_arrays = {fold: tuple(np.array(part) for part in s) for fold, s in snapshot.states.items()}
-    going_on.restore(Snapshot(as_arrays, snapshot.metrics))  # as it comes back from a disk
+    going_on.restore(Snapshot(as_arrays, snapshot.metrics, {}))  # as it comes back from a disk
     np.testing.assert_array_equal(all_curves(advanced(going_on, 2)), all_curves(through))
 
 

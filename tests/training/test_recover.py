@@ -10,7 +10,7 @@ import pytest
 from pipeline.curves import FoldCurves
 from pipeline.folds import Folds
 from pipeline.results import Outcome, TrialResult
-from pipeline.training import Kept, states_at, write_fold_models
+from pipeline.training import Kept, advance_to, restore, say_if_not_repeated, write_fold_models
 from tests.training.models import advanced, case, with_every_state
 
 
@@ -31,10 +31,13 @@ class Search:
         self.said: list[str] = []
 
     def states_at(self, n_epochs, kept, best=None):
-        return states_at(
-            n_epochs, best or self.best, kept, self.engine, self.folds, self.case.spec,
-            say=self.said.append,
-        )  # fmt: skip
+        lockstep = self.case.training(self.engine)
+        restore(lockstep, kept, n_epochs=n_epochs)
+        advance_to(n_epochs, lockstep)
+        curves = (best or self.best).curves
+        assert curves is not None
+        say_if_not_repeated(curves, lockstep.history("val_loss"), say=self.said.append)
+        return lockstep
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def nothing_said_yet(search):
 
 @pytest.mark.parametrize("kept_at", [None, 1, 2, 3])
 def test_every_way_to_an_epoch_gives_the_same_states(search, kept_at):
-    kept = kept_at and Kept(4, search.snapshots[kept_at])
+    kept = kept_at and Kept(search.case.params, search.snapshots[kept_at])
     training = search.states_at(2, kept)
     assert training.n_epochs == 2
     for fold, state in search.snapshots[2].states.items():
@@ -61,12 +64,12 @@ def test_every_way_to_an_epoch_gives_the_same_states(search, kept_at):
 def test_a_snapshot_at_the_epoch_trains_nothing(search, monkeypatch):
     program = search.engine.program(search.best.params)
     monkeypatch.setattr(type(program), "run_epoch", None)
-    assert search.states_at(2, Kept(4, search.snapshots[2])).n_epochs == 2
+    assert search.states_at(2, Kept(search.case.params, search.snapshots[2])).n_epochs == 2
 
 
 def test_another_trials_snapshot_is_not_used(search):
     other = advanced(search.case.training(search.engine, learning_rate=0.5), 2).snapshot()
-    training = search.states_at(2, Kept(3, other))
+    training = search.states_at(2, Kept({**search.case.params, "learning_rate": 0.5}, other))
     np.testing.assert_array_equal(training.history("val_loss"), search.best.curves.values[:, :2])
 
 
@@ -80,9 +83,7 @@ def test_a_curve_that_does_not_repeat_is_said(search):
 
 def test_fold_models_are_written_with_their_out_of_fold_predictions(search, tmp_path):
     case_, training = search.case, search.states_at(2, None)
-    folder = write_fold_models(
-        tmp_path / "folds", training, search.best, search.engine, search.folds, case_.data
-    )
+    folder = write_fold_models(tmp_path / "folds", training, search.folds, case_.data)
     table = np.load(folder / "out_of_fold.npz")
     assert sorted(table["row"]) == list(range(44))  # KFold validates every row once
     np.testing.assert_array_equal(table["label"], case_.data.y[table["row"]])

@@ -1,0 +1,115 @@
+"""One proposal, evaluated: all its folds trained in lockstep until it ends, one way or another."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline import optimization, out_of_fold, tracking, training
+from pipeline.curves import FoldCurves
+from pipeline.errors import in_one_line
+from pipeline.results import Outcome, TrialResult
+from pipeline.session import Session
+
+
+def evaluate(
+    proposal: optimization.Proposal, session: Session
+) -> tuple[TrialResult, training.Kept | None]:
+    """Train a proposal in its MLflow run and tell Optuna what became of it.
+
+    Returns the result, and the states of its folds where its mean is best.
+    """
+    run = session.run.start_trial(
+        proposal.number, proposal.params, run_id=proposal.note.get("mlflow_run")
+    )
+    proposal.write_note("mlflow_run", run.run_id)
+    session.display.trial_started(proposal.number, proposal.params)
+    start = time.perf_counter()
+    trial = train(proposal, session, run)
+    result = TrialResult(
+        number=proposal.number,
+        params=proposal.params,
+        outcome=trial.outcome,
+        curves=trial.curves,
+        seconds=time.perf_counter() - start,
+        n_updates=trial.n_updates,
+        reason=trial.reason,
+        horizon_free=trial.horizon_free,
+        any_epoch=trial.any_epoch,
+        training=trial.training_mean,
+        diverged=trial.diverged,
+    )
+    if result.value is not None:
+        out_of_fold.keep(session.question, result, trial.row_losses)
+    proposal.tell(result)
+    run.end(result, session.spec.objective)
+    session.display.trial_ended(result)
+    return result, trial.kept
+
+
+@dataclass
+class Training:
+    """What a trial's training has come to."""
+
+    outcome: Outcome = Outcome.COMPLETED
+    reason: str = ""
+    curves: FoldCurves | None = None
+    training_mean: np.ndarray | None = None
+    row_losses: list[np.ndarray] | None = None
+    n_updates: int = 0
+    horizon_free: bool = True
+    any_epoch: bool = True
+    diverged: bool = False
+    kept: training.Kept | None = None
+
+    def ended(self, outcome: Outcome, reason: str) -> Training:
+        """Return this with how it ended."""
+        self.outcome, self.reason = outcome, reason
+        return self
+
+
+def train(proposal: optimization.Proposal, session: Session, run: tracking.TrialRun) -> Training:
+    """Train one proposal on all folds in lockstep until it ends."""
+    spec, objective = session.spec, session.spec.objective
+    trial = Training()
+    try:
+        lockstep = session.lockstep(proposal.params)
+        trial.horizon_free = lockstep.horizon_free
+        trial.any_epoch = lockstep.horizon_free or spec.choose_within_schedule
+        names = lockstep.program.metric_names
+        watched = [names.index(name) for name in ("loss", objective.metric)]
+    except Exception as error:  # a proposal may ask for a model that cannot be: others can
+        return trial.ended(Outcome.FAILED, in_one_line(error))
+    while True:
+        try:
+            scores = lockstep.advance()
+        except Exception as error:  # out of memory, most often
+            return trial.ended(Outcome.FAILED, in_one_line(error))
+        n_epochs, trial.n_updates = lockstep.n_epochs, lockstep.n_updates
+        run.log_epoch(n_epochs, tracking.epoch_metrics(names, scores, lockstep.learning_rate()))
+        if not np.isfinite(scores[:, watched]).all():
+            trial.diverged = True
+            reason = f"diverged: the loss is not finite after epoch {n_epochs}"
+            return trial.ended(Outcome.FAILED, reason)
+        curves = trial.curves = session.curves_of(lockstep)
+        trial.training_mean = lockstep.history(objective.training_metric).mean(axis=0)
+        mean = curves.mean_after(n_epochs)
+        session.display.epoch_ended(n_epochs, mean)
+        is_last = n_epochs == lockstep.horizon
+        if curves.best_n_epochs == n_epochs if trial.any_epoch else is_last:
+            trial.kept = training.Kept(proposal.params, lockstep.snapshot())
+        if proposal.report(n_epochs, mean, horizon_free=trial.horizon_free):
+            return trial.ended(Outcome.PRUNED, f"worse than the others after epoch {n_epochs}")
+        if is_last:
+            trial.row_losses = lockstep.row_losses()
+            return trial.ended(Outcome.COMPLETED, f"trained {n_epochs} epochs")
+        if trial.any_epoch and spec.early_stopping and spec.early_stopping.should_stop(curves):
+            trial.row_losses = lockstep.row_losses()
+            patience = spec.early_stopping.patience
+            return trial.ended(
+                Outcome.STOPPED_EARLY, f"no better for {patience} epochs after {n_epochs}"
+            )
+        if session.must_stop():
+            return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_epochs}")

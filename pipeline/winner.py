@@ -1,0 +1,260 @@
+"""The best trial, trained on until its curve can carry the answer.
+
+A search stops trials early, and a rule that reads a curve cut short reads the cut. So the best
+trial is first trained on, unstopped. Then the right edge is looked at, by the kind of its schedule:
+
+- Horizon-free: when the chosen epoch, or any that cannot be told from the best, lies at the end of
+  the curve, training goes on, up to three times the horizon.
+- Laid out for its horizon: an earlier epoch of it is another schedule, so the question is whether
+  the *range* of horizons ended too soon. When the best horizon lies at its upper end, longer ones
+  are trained afresh until one is no better.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline import evidence, optimization, out_of_fold, tracking, training
+from pipeline.choice import EpochChoice
+from pipeline.errors import BadInput
+from pipeline.files import write_whole
+from pipeline.question import Question
+from pipeline.results import Outcome, TrialResult
+from pipeline.session import Session
+from pipeline.space import values
+from pipeline.spec import StudySpec
+
+MAX_EXTENSION = 3
+"""Times its horizon that the best trial is trained at most, or the longest horizon of the space."""
+
+STEP = 0.5
+"""Share of the horizon that is added at a time."""
+
+UPPER_END = 0.9
+"""Share of the range of horizons from which on the best one lies at its upper end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Winner:
+    """The best trial with its whole curve.
+
+    row_losses: each fold's validation losses row by row, [n_validation_rows, n_epochs]; None where
+        they are not known, or only the last epoch may be chosen
+    n_fold_epochs: what was trained for it beyond the search's trials
+    open_end: why more epochs than were trained may be better, in words; "" when they are not
+    cut: whether the budget ended before that was settled
+    diverged: whether training went no further because its loss was no longer finite
+    """
+
+    trial: TrialResult
+    row_losses: list[np.ndarray] | None
+    n_fold_epochs: int
+    open_end: str = ""
+    cut: bool = False
+    diverged: bool = False
+
+
+def chosen(spec: StudySpec, trial: TrialResult) -> EpochChoice:
+    """Return the rule's choice on a trial's curves; the last epoch where no other may be chosen.
+
+    Raises BadInput when the curves cannot support the rule.
+    """
+    assert trial.curves is not None  # only a trial with a value is chosen from
+    n_epochs = trial.curves.n_epochs
+    if trial.any_epoch:
+        return spec.rule.choose(trial.curves, trial.horizon)
+    return EpochChoice.at(
+        n_epochs, trial.curves, trial.horizon, rule="whole-schedule",
+        reason=f"the schedule is laid out for {trial.horizon} epochs: stopped before its end it "
+        "is another schedule",
+    )  # fmt: skip
+
+
+def settled(best: TrialResult, kept: training.Kept | None, session: Session) -> Winner:
+    """Return the best trial with a curve that no rule reads cut short.
+
+    What an earlier session settled is read, not trained again.
+    Raises Interrupted after a signal.
+    """
+    winner = saved(session.question, best)
+    if winner is not None and not winner.cut and not _can_go_on(winner, best, session.question):
+        return winner
+    if best.any_epoch:
+        winner = _trained_on(best, kept, session)
+    else:
+        winner = _with_longer_schedules(best, session)
+    _save(winner, best, session.question)
+    return winner
+
+
+def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session) -> Winner:
+    """Train the best trial to its horizon, and past it while its end is open."""
+    lockstep = session.lockstep(best.params)
+    training.restore(lockstep, kept)
+    n_before, target = lockstep.n_epochs, best.horizon
+    session.display.say(f"trial {best.number} goes on, unstopped, to its horizon of {target} …")
+    run_id = optimization.run_id_of(session.study, best.number)
+    run = session.run.start_trial(best.number, best.params, run_id=run_id)
+    while True:
+        outcome = _advance(lockstep, target, run, session)
+        trial = _as_trained(best, lockstep, session)
+        why_open = open_end(trial, session.question)
+        limit = _limit(best, session.spec)
+        if outcome is not Outcome.COMPLETED or not why_open or target >= limit:
+            break
+        target = min(limit, target + math.ceil(STEP * best.horizon))
+        session.display.say(f"{why_open}: on to {target} epochs …")
+    run.end(trial, session.spec.objective)
+    session.stop.raise_if_asked()
+    assert trial.curves is not None
+    assert best.curves is not None
+    training.say_if_not_repeated(best.curves, trial.curves.values, say=session.display.say)
+    winner = Winner(
+        trial,
+        out_of_fold.as_in(trial.curves, lockstep.row_losses()),
+        n_fold_epochs=(lockstep.n_epochs - n_before) * len(session.question.folds),
+        diverged=outcome is Outcome.FAILED,
+    )
+    if winner.diverged or not why_open:
+        return winner
+    if outcome is Outcome.INTERRUPTED:
+        return replace(winner, open_end=f"{why_open}, and the budget is spent", cut=True)
+    return replace(winner, open_end=why_open if _last_is_chosen(trial, session.spec) else "")
+
+
+def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
+    """Train longer horizons afresh while the best one lies at the range's upper end."""
+    winner, n_fold_epochs = best, 0
+    limit = MAX_EXTENSION * best.horizon
+    while _at_upper_end(winner, session.spec):
+        why_open = (
+            f"the best horizon, {winner.horizon} epochs, lies at the upper end of those searched"
+        )
+        if winner.horizon >= limit:
+            return Winner(winner, None, n_fold_epochs, why_open)
+        if session.out_of_time:
+            why_open += ", and the budget is spent"
+            return Winner(winner, None, n_fold_epochs, why_open, cut=True)
+        horizon = min(limit, winner.horizon + math.ceil(STEP * winner.horizon))
+        session.display.say(f"{why_open}: a schedule of {horizon} is trained afresh …")
+        lockstep = session.lockstep({**best.params, "max_epochs": horizon})
+        run = session.run.start_trial(best.number, lockstep.params, variant=f"{horizon} epochs")
+        outcome = _advance(lockstep, horizon, run, session)
+        n_fold_epochs += lockstep.n_epochs * len(session.question.folds)
+        longer = replace(_as_trained(best, lockstep, session), outcome=outcome)
+        run.end(longer, session.spec.objective)
+        session.stop.raise_if_asked()
+        if outcome is Outcome.INTERRUPTED:
+            continue  # the time is over: see above
+        if not _is_better(longer, winner, session.spec):
+            break
+        winner = longer
+    return Winner(winner, None, n_fold_epochs)
+
+
+def open_end(trial: TrialResult, question: Question) -> str:
+    """Return why epochs beyond those trained may be better, in words; "" when they are not."""
+    curves = trial.curves
+    assert curves is not None
+    n_epochs = curves.n_epochs
+    try:
+        choice = chosen(question.spec, trial)
+    except BadInput as reason:  # a count that is still to be trained
+        return str(reason)
+    if n_epochs in (choice.n_epochs, curves.best_n_epochs):
+        return f"the best epoch is the last one trained, {n_epochs}"
+    if n_epochs in evidence.equivalent_epochs(curves):
+        return f"the last epoch trained, {n_epochs}, cannot be told from the best"
+    return ""
+
+
+def saved(question: Question, best: TrialResult) -> Winner | None:
+    """Return what was settled about this best trial in an earlier session, or None."""
+    path = question.folder / "winner.json"
+    if not path.exists():
+        return None
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    if plain["of"] != [best.number, dict(best.params)]:
+        return None
+    trial = TrialResult.of_plain(best.number, plain["params"], plain["trial"], question.spec)
+    fields = {name: plain[name] for name in ("n_fold_epochs", "open_end", "cut", "diverged")}
+    return Winner(trial, out_of_fold.of_winner(question), **fields)
+
+
+def _save(winner: Winner, best: TrialResult, question: Question) -> None:
+    out_of_fold.keep_winner(question, winner.row_losses)
+    plain = {
+        "of": [best.number, dict(best.params)],
+        "params": dict(winner.trial.params),
+        "trial": winner.trial.as_plain(),
+        "n_fold_epochs": winner.n_fold_epochs,
+        "open_end": winner.open_end,
+        "cut": winner.cut,
+        "diverged": winner.diverged,
+    }
+    write_whole(question.folder / "winner.json", json.dumps(plain).encode())
+
+
+def _advance(
+    lockstep: training.LockstepTraining, target: int, run: tracking.TrialRun, session: Session
+) -> Outcome:
+    """Train to `target` epochs unless the loss diverges, a signal comes or the time is over."""
+    names = lockstep.program.metric_names
+    watched = [names.index(name) for name in ("loss", session.spec.objective.metric)]
+    while lockstep.n_epochs < target:
+        if session.must_stop():
+            return Outcome.INTERRUPTED
+        scores = lockstep.advance()
+        rate = lockstep.learning_rate()
+        run.log_epoch(lockstep.n_epochs, tracking.epoch_metrics(names, scores, rate))
+        if not np.isfinite(scores[:, watched]).all():
+            return Outcome.FAILED
+    return Outcome.COMPLETED
+
+
+def _as_trained(
+    best: TrialResult, lockstep: training.LockstepTraining, session: Session
+) -> TrialResult:
+    """Return the best trial as it is now trained; its curves end where they are finite."""
+    curves = session.curves_of(lockstep)
+    training_metric = session.spec.objective.training_metric
+    return replace(
+        best,
+        params=lockstep.params,
+        curves=curves,
+        n_updates=lockstep.n_updates,
+        reason=f"{best.reason}; as the best trial, trained on to {lockstep.n_epochs} epochs",
+        training=lockstep.history(training_metric)[:, : curves.n_epochs].mean(axis=0),
+    )
+
+
+def _can_go_on(winner: Winner, best: TrialResult, question: Question) -> bool:
+    """Whether the rule, which may have changed, leaves open what training could settle."""
+    curves = winner.trial.curves
+    if not best.any_epoch or winner.diverged or curves is None:
+        return False
+    return bool(open_end(winner.trial, question)) and curves.n_epochs < _limit(best, question.spec)
+
+
+def _limit(best: TrialResult, spec: StudySpec) -> int:
+    return max(MAX_EXTENSION * best.horizon, spec.longest_horizon)
+
+
+def _last_is_chosen(trial: TrialResult, spec: StudySpec) -> bool:
+    assert trial.curves is not None
+    return trial.curves.n_epochs in (chosen(spec, trial).n_epochs, trial.curves.best_n_epochs)
+
+
+def _at_upper_end(trial: TrialResult, spec: StudySpec) -> bool:
+    """Whether the trial's horizon lies at the upper end of a range, or beyond it."""
+    dimension = spec.space["max_epochs"]
+    low, high = min(values(dimension)), max(values(dimension))
+    return low < high and trial.horizon >= low + UPPER_END * (high - low)
+
+
+def _is_better(a: TrialResult, b: TrialResult, spec: StudySpec) -> bool:
+    return a.value is not None and b.value is not None and spec.objective.better(a.value, b.value)

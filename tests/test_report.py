@@ -1,0 +1,92 @@
+"""python -m pipeline.report: the answer again, the five ways, and refits for each of them."""
+
+import json
+
+import pytest
+
+from pipeline.cli import report_options
+from pipeline.errors import ExitCode
+from pipeline.report import main
+from pipeline.search import search
+from tests.tiny_study import tiny, write_study
+
+FIELDS = "dict(test_size=0.2, refit=Refit(n_seeds=2, keep_folds=True), budget=Budget(n_trials=2))"
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, migrated_database):
+    home = tmp_path_factory.mktemp("reported")
+    return home, search(tiny(home, fields=FIELDS))
+
+
+def report(home, *options):
+    return main(report_options([str(home / "studies" / "tiny.py"), *options]))
+
+
+def test_a_finished_search_answers_again_without_training(searched, capsys, monkeypatch):
+    home, result = searched
+    monkeypatch.setattr("pipeline.training.LockstepTraining.advance", None)
+    code = report(home)
+    printed = capsys.readouterr().out
+    assert code == (ExitCode.UNDETERMINED if result.open_end else ExitCode.SUCCESS)
+    assert f"for {result.choice.n_epochs} epochs" in printed
+    assert result.refit.model_uri in printed
+    assert result.refit.folds_model_uri in printed
+    assert "fixed number" not in printed
+
+
+def test_the_five_ways_are_compared(searched, capsys):
+    home, result = searched
+    report(home, "--compare", "--fixed", "3")
+    rows = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert {
+        "fixed number", "early stopping", "learning curves", "grid", "cross-validation",
+    } <= set(rows)  # fmt: skip
+    assert rows["fixed number"].split()[2:4] == ["fixed", "3"]
+    ways = json.loads(result.decision_path.read_text())["ways"]
+    best = next(way for way in ways if way["rule"] == "best")
+    assert best["n_epochs"] == result.choice.n_epochs
+    assert best["n_fold_epochs"] == result.best.curves.values.size
+
+
+def test_each_choice_is_refit_and_scored_and_the_looks_are_counted(searched, capsys):
+    home, result = searched
+    report(home, "--refit-each")
+    printed = capsys.readouterr().out
+    best = next(line for line in printed.splitlines() if line.startswith("cross-validation  best"))
+    loss = result.refit.test_metrics["loss"]
+    assert best.split()[-1] == f"{loss:.4g}"  # the same refit, trained again
+    # The search scored the refit and the fold ensemble; the report one model a number of epochs.
+    (log,) = (home / "mlruns" / "studies" / "test_rows").iterdir()
+    uses = [json.loads(line)["n_models"] for line in log.read_text().splitlines()]
+    assert uses[0] == 2
+    assert f"{sum(uses)} models have been scored on these test rows" in printed
+
+
+def test_several_seeds_and_the_fold_ensemble_are_scored(searched):
+    _, result = searched
+    refit = result.refit
+    assert refit.n_seeds == len(refit.seeds_test_metrics) == 2
+    assert refit.seeds_test_metrics[0] != refit.seeds_test_metrics[1]
+    assert set(refit.folds_test_metrics) == {"loss", "accuracy"}
+    assert refit.folds_model_uri != refit.model_uri
+
+
+def test_another_rule_is_answered_from_the_same_curves(searched, capsys):
+    home, _ = searched
+    report(home, "--set", "rule=fixed(n_epochs=2)")
+    assert "for 2 epochs" in capsys.readouterr().out
+
+
+def test_what_was_not_searched_cannot_be_reported(home, capsys):
+    write_study(home)
+    assert report(home) == ExitCode.NO_RESULT
+    error = capsys.readouterr().err
+    assert "must have been searched before it is reported: python -m pipeline.search" in error
+    assert not (home / "mlruns" / "studies").exists()
+
+
+def test_refits_cannot_be_scored_without_test_rows(home, capsys):
+    search(tiny(home, fields="dict(budget=Budget(n_trials=1))"))
+    assert report(home, "--refit-each") == ExitCode.BAD_INPUT
+    assert "must have test rows to score; set test_size" in capsys.readouterr().err
