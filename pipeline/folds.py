@@ -25,11 +25,14 @@ class Fold:
     """One train/validation split of the development rows: row numbers, which cannot be changed.
 
     `validation` is empty for the refit.
+    starts_like: what, with the study's seed, decides initial weights and row orders, if it is not
+        `index`: folds of one number start alike
     """
 
     index: int
     train: np.ndarray
     validation: np.ndarray
+    starts_like: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("train", "validation"):
@@ -46,6 +49,11 @@ class Fold:
             raise BadInput(f"fold {self.index} has no training rows")
         if np.intersect1d(self.train, self.validation).size:
             raise BadInput(f"fold {self.index} has rows on both sides of the split")
+
+    @property
+    def start(self) -> int:
+        """What, with the study's seed, decides initial weights and row orders."""
+        return self.index if self.starts_like is None else self.starts_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,15 +160,15 @@ def split(data: Dataset, splitter: Any, seed: int) -> Folds:
     return Folds(folds, data.n_rows)
 
 
-def default_splitter(data: Dataset) -> Any:
-    """Return five shuffled folds, stratified where y is classes, of whole groups if any."""
+def default_splitter(data: Dataset, n_folds: int = 5) -> Any:
+    """Return shuffled folds, stratified where y is classes, of whole groups if any."""
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     if data.groups is None:
         kind = StratifiedKFold if data.is_classification else KFold
     else:
         kind = StratifiedGroupKFold if data.is_classification else GroupKFold
-    return kind(n_splits=5, shuffle=True)
+    return kind(n_splits=n_folds, shuffle=True)
 
 
 def preprocessed(data: Dataset, fold: Fold, preprocess: Any) -> tuple[np.ndarray, Any]:

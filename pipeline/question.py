@@ -55,22 +55,32 @@ class Question:
 
 
 def pose(spec: StudySpec, *, say: Callable[[str], None] = lambda line: None) -> Question:
-    """Load and check everything that a user can get wrong, and split the rows once.
+    """Load the data, set test rows aside, and check everything that a user can get wrong.
 
     Raises BadInput, before anything is trained or written.
     """
-    source = source_of(spec.build_model, spec.load_data)
     devices = training.set_up(spec.threads)
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
+    question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
+    say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
+    return question
+
+
+def pose_on(
+    spec: StudySpec, development: Dataset, test: Dataset | None, *, data_fingerprint: str
+) -> Question:
+    """Split the development rows, once, and check that the study can be searched on them.
+
+    data_fingerprint: of all rows, those set aside included
+    Raises BadInput, before anything is trained or written.
+    """
     folds = split(development, spec.splitter, spec.seed)
     # A rule that cannot be applied says so now, on a flat curve, not after the search.
     horizon = spec.longest_horizon
     flat = FoldCurves(np.zeros((len(folds), horizon)), spec.objective, n_repeats=folds.n_repeats)
     spec.rule.choose(flat, horizon)
     training.check_model(spec, development, folds[0])
-    fingerprint = data.fingerprint
-    signature = spec.signature(data_fingerprint=fingerprint, splits_hash=folds.hash)
-    question = Question(spec, development, test, folds, fingerprint, signature, source.home)
-    say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
-    return question
+    signature = spec.signature(data_fingerprint=data_fingerprint, splits_hash=folds.hash)
+    home = source_of(spec.build_model, spec.load_data).home
+    return Question(spec, development, test, folds, data_fingerprint, signature, home)

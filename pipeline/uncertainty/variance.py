@@ -36,6 +36,18 @@ class VarianceComponents:
     fold: Component
     residual: Component
 
+    @property
+    def estimates(self) -> dict[str, float]:
+        """Each component's estimate, by name."""
+        parts = {"seed": self.seed, "fold": self.fold, "residual": self.residual}
+        return {name: part.estimate for name, part in parts.items()}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each component's share of their sum, 0..1; all zero where nothing varies."""
+        total = sum(self.estimates.values())
+        return {name: value / total if total else 0.0 for name, value in self.estimates.items()}
+
     @classmethod
     def of(cls, values: np.ndarray, *, confidence: float = 0.95) -> VarianceComponents:
         """Return the components of values [n_seeds, n_folds], each trained once.
