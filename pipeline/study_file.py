@@ -49,7 +49,7 @@ def load_study(study: str | Path) -> StudySpec:
     """
     from pipeline.spec import StudySpec
 
-    path = _find(study)
+    path = find_study(study)
     module_name = f"study_{path.stem}"
     module_spec = importlib.util.spec_from_file_location(module_name, path)
     if module_spec is None or module_spec.loader is None:
@@ -76,6 +76,24 @@ def load_study(study: str | Path) -> StudySpec:
     return spec
 
 
+def find_study(study: str | Path) -> Path:
+    """Return where a study file lies, whole: a path, or a name under `studies/`.
+
+    Raises BadInput when there is none.
+    """
+    path = Path(study)
+    if path.suffix == ".py" or path.parent != Path():
+        if not path.is_file():
+            near = did_you_mean(path.name, {file.name for file in path.parent.glob("*.py")})
+            raise BadInput(f"study file {str(path)!r} does not exist (from {Path.cwd()}){near}")
+        return path.resolve()
+    folders = [Path.cwd() / "studies", PACKAGE.parent / "studies"]
+    for folder in folders:
+        if (folder / f"{path.name}.py").is_file():
+            return (folder / f"{path.name}.py").resolve()
+    raise unknown_name("study", path.name, {f.stem for d in folders for f in d.glob("*.py")})
+
+
 def source_of(*functions: Callable[..., Any]) -> Source:
     """Return the source of the modules that hold these functions, and of what these import.
 
@@ -93,20 +111,6 @@ def source_of(*functions: Callable[..., Any]) -> Source:
         _collect(file, modules, (first.parent, home))
     texts += [f"{name}\n{code}" for name, code in sorted(_named(modules, (first.parent, home)))]
     return Source(first.stem, home, _sha256(texts))
-
-
-def _find(study: str | Path) -> Path:
-    path = Path(study)
-    if path.suffix == ".py" or path.parent != Path():
-        if not path.is_file():
-            near = did_you_mean(path.name, {file.name for file in path.parent.glob("*.py")})
-            raise BadInput(f"study file {str(path)!r} does not exist (from {Path.cwd()}){near}")
-        return path.resolve()
-    folders = [Path.cwd() / "studies", PACKAGE.parent / "studies"]
-    for folder in folders:
-        if (folder / f"{path.name}.py").is_file():
-            return (folder / f"{path.name}.py").resolve()
-    raise unknown_name("study", path.name, {f.stem for d in folders for f in d.glob("*.py")})
 
 
 def _line_in(path: Path, error: Exception) -> str:

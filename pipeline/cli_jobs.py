@@ -1,0 +1,110 @@
+"""Options of the commands around a search. Nothing heavy is imported here, as in `cli.py`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pipeline.cli import add_study_name, seconds
+
+
+def schedule_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the options of `python -m pipeline.schedule`; exits with 2 where they are off.
+
+    What stands behind `--` is the search's, and is left as it is in `search`.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    own, search = given, []
+    if "--" in given:
+        own, search = given[: given.index("--")], given[given.index("--") + 1 :]
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.schedule",
+        usage="%(prog)s [STUDY] --cron|--systemd|--slurm|--kubernetes [OPTIONS] [-- OPTIONS]",
+        description="Print what a scheduler needs to search a study, every night for example.",
+        epilog="Options of the search stand behind --, as in: digits --cron -- --trials 60\n"
+        "Paths among them are relative to the project that holds the study.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_study_name(parser)
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    for kind, what in (
+        ("cron", "a line of a crontab"),
+        ("systemd", "a service and its timer"),
+        ("slurm", "a batch script for Slurm"),
+        ("kubernetes", "a CronJob"),
+    ):
+        kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=what)
+    parser.add_argument(
+        "--at", default="02:30", metavar="HH:MM", help="first start of the day (default: 02:30)"
+    )
+    parser.add_argument(
+        "--every", type=seconds, default=86_400.0, metavar="TIME",
+        help="between two starts: 24h (default), or hours that divide a day",
+    )  # fmt: skip
+    parser.add_argument(
+        "--on", default="", metavar="DAYS", help="days of the week, as sat,sun (default: all)"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="TIME",
+        help="of the search (default: the study's, or else 6h); it then ends by itself",
+    )  # fmt: skip
+    parser.add_argument(
+        "--margin", type=seconds, default=1800.0, metavar="TIME",
+        help="for the refit after that, before the scheduler asks it to stop (default: 30m)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--grace", type=seconds, default=120.0, metavar="TIME",
+        help="for the epoch it is in, before the scheduler kills it (default: 2m)",
+    )  # fmt: skip
+    in_image = parser.add_argument_group("for --kubernetes")
+    in_image.add_argument("--image", metavar="IMAGE", help="with Python and this program in it")
+    in_image.add_argument(
+        "--python", metavar="PATH", help="the image's interpreter (default: /usr/local/bin/python)"
+    )
+    in_image.add_argument(
+        "--claim", metavar="NAME", help="volume claim with the project (default: the job's name)"
+    )
+    options = parser.parse_args(own)
+    options.search = search
+    return options
+
+
+def maintain_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the options of `python -m pipeline.maintain`; exits with 2 where they are off."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.maintain",
+        description="Keep a project's stores small, and mend them after a move or a kill.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    clean = commands.add_parser(
+        "clean",
+        help="remove old studies: journals, snapshots, runs, models; lists them unless --delete",
+        description="Remove old studies: journals, snapshots, runs, models. Never the newest of a "
+        "name, one that is being searched, or one with a registered model.",
+    )
+    clean.add_argument(
+        "--keep", type=int, metavar="N", help="the N newest studies of each name stay"
+    )
+    clean.add_argument(
+        "--older-than",
+        type=seconds,
+        metavar="TIME",
+        help="only what was last used so long ago: 30d",
+    )
+    clean.add_argument(
+        "--all", action="store_true", help="remove the decisions of former studies as well"
+    )
+    clean.add_argument("--delete", action="store_true", help="do it; without, it is only listed")
+    mend = commands.add_parser(
+        "mend",
+        help="repair addresses after the project was moved, and what a killed process left",
+        description="Repair MLflow's addresses after the project was moved, torn journals, and the "
+        "locks and runs of processes that died.",
+    )
+    for command in (clean, mend):
+        command.add_argument(
+            "--project", default=".", metavar="FOLDER",
+            help="the project that holds mlruns/ (default: the working directory)",
+        )  # fmt: skip
+    return parser.parse_args(arguments)
