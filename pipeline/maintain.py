@@ -1,0 +1,200 @@
+"""python -m pipeline.maintain: keep a project's stores small, and mend them.
+
+    python -m pipeline.maintain clean --keep 5            # what would go?
+    python -m pipeline.maintain clean --keep 5 --delete
+    python -m pipeline.maintain mend                      # after a move, or a kill
+
+Both work on the project's own stores under `mlruns/`; a server has its own keeper.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    # Before the heavy imports below: --help and mistyped options answer at once.
+    from pipeline.cli_jobs import maintain_options
+
+    OPTIONS = maintain_options()
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline import decision, optimization, retention, tracking
+from pipeline.batch import only_run_of
+from pipeline.errors import (
+    AnotherRunActive,
+    BadInput,
+    ExitCode,
+    PipelineError,
+    StoreUnavailable,
+    in_one_line,
+)
+from pipeline.progress import duration
+
+
+def clean(
+    home: Path,
+    *,
+    keep: int | None = None,
+    older_than_secs: float | None = None,
+    records_too: bool = False,
+    delete: bool = False,
+) -> Iterator[str]:
+    """Remove what studies have left, if `delete`; yield what goes and what stays, line by line.
+
+    keep: studies of each name that stay, the newest
+    older_than_secs: only what was last used so long ago goes
+    records_too: remove the decisions of former studies as well
+    Raises BadInput without a limit or a project, StoreUnavailable when a store fails.
+    """
+    if keep is None and older_than_secs is None:
+        raise BadInput(
+            "clean must have a limit: --keep N studies of each name, or --older-than 30d"
+        )
+    if keep is not None and keep < 1:
+        raise BadInput(f"--keep must be ≥ 1, got {keep}: the newest study of a name stays")
+    store, age_secs = _open_store(home), older_than_secs or 0.0
+    studies = retention.studies_in(home, store, records_too=records_too)
+    going, staying = retention.to_go(
+        studies, keep=keep or 1, older_than_secs=age_secs, now_secs=time.time()
+    )
+    yield from (f"kept  {name}: {why}" for name, why in staying.items())
+    verb, gone = "removed" if delete else "would remove", []
+    for study in going:
+        try:
+            # Held while it is removed: nobody may begin to search in the middle.
+            with only_run_of(study.folder):
+                if delete:
+                    retention.remove(study, store, records_too=records_too)
+        except AnotherRunActive as error:
+            yield f"kept  {study.folder.name}: {error}"
+            continue
+        gone.append(study)
+        yield f"{verb}  {study.folder.name}: {_contents(study)}"
+    besides = {each for study in gone for each in (*study.logged.run_ids, *study.logged.model_ids)}
+    trash = tracking.deleted_by_hand(store, age_secs, besides)
+    if trash.run_ids or trash.model_ids:
+        if delete:
+            tracking.remove(store, trash)
+        yield f"{verb}  deleted before in MLflow: {_logged(trash)}, {_size(trash.n_bytes)}"
+    n_bytes = trash.n_bytes + sum(study.n_bytes for study in gone)
+    n_kept = len(studies) - len(gone)
+    yield f"{verb} {len(gone)} of {len(studies)} studies, {_size(n_bytes)}; {n_kept} stay"
+    if delete:
+        yield _shrunk(store, home)
+    elif gone or trash.run_ids or trash.model_ids:
+        yield "nothing was removed: add --delete to do it"
+
+
+def mend(home: Path) -> Iterator[str]:
+    """Repair what a move or a kill left behind; yield what was done, line by line.
+
+    Done twice, it does nothing the second time. Raises BadInput without a project or where its
+    artifacts were not moved along, StoreUnavailable when a store fails.
+    """
+    store, n_mended = _open_store(home), 0
+    if (relocation := tracking.relocate(store)) is not None:
+        n_mended += 1
+        rows = ", ".join(f"{n} {table}" for table, n in relocation.n_rewritten.items())
+        yield (
+            f"moved from {', '.join(relocation.moved_from)}: rewrote the addresses of {rows}; "
+            f"the database as it was: {relocation.backup}"
+        )
+    for (name, signature), folder in retention.folders_in(home).items():
+        try:
+            for line in _mended(folder, name, signature, store):
+                n_mended += 1
+                yield f"{folder.name}: {line}"
+        except AnotherRunActive as error:
+            yield f"{folder.name}: left alone: {error}"
+    if not n_mended:
+        yield "nothing to mend"
+
+
+def _mended(folder: Path, name: str, signature: str, store: tracking.Store) -> Iterator[str]:
+    """Mend one study under its lock, which a process that is alive would hold."""
+    left_behind = (folder / "holder.json").exists()
+    with only_run_of(folder):
+        if left_behind:
+            yield "removed the note of a process that died while it held the study"
+        try:
+            if n_torn := optimization.mend_journal(folder / "journal.log"):
+                yield f"cut {n_torn} bytes of a torn last line off the journal"
+        except (OSError, ValueError) as error:
+            yield f"the journal cannot be mended: {in_one_line(error)}"
+        if n_ended := tracking.end_left_running(store, name, signature):
+            yield f"{n_ended} run(s) of a killed process marked KILLED in MLflow"
+        if _readdressed(folder / retention.RECORD, store):
+            yield "rewrote the store's address in the decision"
+
+
+def _readdressed(path: Path, store: tracking.Store) -> bool:
+    """Let a decision whose run is in this store name it as it is now; say whether it did not."""
+    if not path.exists():
+        return False
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values["mlflow_ui"] == store.ui_command or not tracking.has_run(store, values["run_id"]):
+        return False
+    written = path.stat().st_mtime
+    decision.write(path, {**values, "mlflow_ui": store.ui_command})
+    os.utime(path, (written, written))  # by it studies are ordered: this decided nothing new
+    return True
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    home = Path(options.project).resolve()
+    try:
+        if options.command == "mend":
+            lines = mend(home)
+        else:
+            lines = clean(
+                home,
+                keep=options.keep,
+                older_than_secs=options.older_than,
+                records_too=options.all,
+                delete=options.delete,
+            )
+        for line in lines:
+            print(line, flush=True)
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return ExitCode.SUCCESS
+
+
+def _open_store(home: Path) -> tracking.Store:
+    if not (home / "mlruns" / "mlflow.db").is_file():
+        raise BadInput(f"a project must have mlruns/mlflow.db, got {home}; name it with --project")
+    return tracking.open_store(None, home)
+
+
+def _shrunk(store: tracking.Store, home: Path) -> str:
+    path = home / "mlruns" / "mlflow.db"
+    before = path.stat().st_size
+    try:
+        tracking.shrink(store)
+    except StoreUnavailable as error:  # a UI that is open; the next time will do
+        return str(error)
+    return f"mlflow.db: {_size(before)}, now {_size(path.stat().st_size)}"
+
+
+def _contents(study: retention.StoredStudy) -> str:
+    age = duration(time.time() - study.last_used_secs)
+    return f"last used {age} ago, {_logged(study.logged)}, {_size(study.n_bytes)}"
+
+
+def _logged(logged: tracking.Logged) -> str:
+    return f"{len(logged.run_ids)} run(s), {len(logged.model_ids)} model(s)"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:,.1f} kB"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(OPTIONS))
