@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipeline import training
 from pipeline.addresses import mask_password
 from pipeline.progress import duration
@@ -10,8 +12,8 @@ from pipeline.schedules import updates_per_epoch
 from pipeline.spec import StudySpec
 
 
-def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -> str:
-    """Check the study, time its model, and return a page that says what a search would cost.
+def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -> dict[str, str]:
+    """Check the study, time its model, and return what a search would cost and use, in words.
 
     Raises BadInput as `search` would before its first trial. Writes nothing.
     """
@@ -23,7 +25,7 @@ def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -
     updates = [updates_per_epoch(len(fold.train), int(typical["batch_size"])) for fold in folds]
     most = spec.budget.n_trials * len(folds) * spec.longest_horizon
     store = tracking_uri or f"sqlite:///{question.home / 'mlruns' / 'mlflow.db'}"
-    rows = {
+    return {
         "study": question.name,
         "rows": question.rows,
         "devices": ", ".join(training.device_names()),
@@ -41,6 +43,10 @@ def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -
         "Optuna": mask_password(str(storage or question.folder / "journal.log")),
         "decision": str(question.folder / "decision.json"),
     }
+
+
+def page(rows: Mapping[str, str]) -> str:
+    """Return named texts, one a line, for a terminal."""
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
 

@@ -29,6 +29,9 @@ class Display:
     def say(self, line: str) -> None:
         """Show a line that stays."""
 
+    def run_opened(self, url: str) -> None:
+        """Take the address of the study's run."""
+
     def search_started(
         self, spec: StudySpec, n_folds: int, trials: tuple[TrialResult, ...]
     ) -> None:
@@ -42,6 +45,9 @@ class Display:
 
     def trial_ended(self, result: TrialResult) -> None:
         """Take a trial's result."""
+
+    def left_behind(self, what: str) -> None:
+        """Take what could not be sent to the tracking store, in words."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -62,7 +68,7 @@ class Lines(Display):
         self, spec: StudySpec, n_folds: int, trials: tuple[TrialResult, ...]
     ) -> None:
         """Remember the best so far."""
-        self._spec = spec
+        self._spec, self._best = spec, None
         for trial in trials:
             self._keep_best(trial)
 
@@ -70,6 +76,10 @@ class Lines(Display):
         """Write the trial's line."""
         self._keep_best(result)
         self.say(trial_line(result, is_best=result is self._best))
+
+    def left_behind(self, what: str) -> None:
+        """Write it."""
+        self.say(what)
 
     def _keep_best(self, trial: TrialResult) -> None:
         if trial.value is None or self._spec is None:
@@ -101,7 +111,7 @@ class Terminal(Lines):
     ) -> None:
         """Begin the live part."""
         super().search_started(spec, n_folds, trials)
-        self._n_folds, self._n_before = n_folds, len(trials)
+        self._n_folds, self._n_before, self._done = n_folds, len(trials), []
         self._start = time.monotonic()
         self._live = Live(
             console=self._console,
@@ -167,8 +177,10 @@ class Terminal(Lines):
         return f"{pruned} pruned · {n_fold_epochs / seconds:.0f} fold-epochs/s · {left} left"
 
 
-def display_for(stream: Any = None) -> Display:
+def display_for(stream: Any = None, *, quiet: bool = False) -> Display:
     """Return the display that suits standard error: live in a terminal, lines elsewhere."""
+    if quiet:
+        return Display()
     console = Console(file=stream or sys.stderr)
     return Terminal(console) if console.is_terminal else Lines()
 

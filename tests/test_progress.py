@@ -76,6 +76,15 @@ def test_lines_go_to_standard_error_one_a_trial(capsys):
     assert ["best so far" in line for line in shown[1:]] == [False, True, False, False]
 
 
+def test_another_search_begins_without_the_best_of_the_one_before(capsys):
+    lines = Lines()
+    for best in (0.25, 0.5):
+        lines.search_started(SPEC, 2, ())
+        lines.trial_ended(trial(best=best))
+    written = capsys.readouterr().err.splitlines()
+    assert all(line.endswith("← best so far") for line in written)
+
+
 def test_silence_is_silent(capsys):
     silent = Display()
     silent.say("x")

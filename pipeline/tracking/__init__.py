@@ -1,7 +1,8 @@
 """MLflow: the only folder that talks to it.
 
     store = open_store(None, home)                    # store.py: where, and can it be written
-    with MetricWriter(store.client) as writer:        # writer.py: who writes, in the background
+    unsent = Unsent(folder, store.address)            # unsent.py: what could not be written
+    with MetricWriter(store.client, unsent=unsent) as writer:  # writer.py: who writes, and when
         study = StudyRun.open(store, writer, experiment="digits", signature="0a1b2c3d4e5f",
                               tags=provenance(home), params=spec.described())
         trial = study.start_trial(0, params)          # runs.py: study -> trials
@@ -9,8 +10,10 @@
         trial.end(result, objective)
         study.end("FINISHED")
 
-Read them in that order. `records.py`, `summary.py` and `provenance.py` never import MLflow, which
-takes two seconds; `models.py` logs a fitted model and `served_model.py` is what then serves it.
+Read them in that order; what is done to runs are values, in `updates.py`. `records.py`,
+`summary.py` and `provenance.py` never import MLflow, which takes two seconds; `models.py` logs a
+fitted model and `served_model.py` is what then serves it. `removal.py` and `relocation.py` are for
+the store's upkeep.
 """
 
 import os
@@ -18,22 +21,44 @@ import os
 # MLflow tells its makers what it is used for unless it is asked not to, before it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+from pipeline.tracking.lookup import end_left_running, has_run
 from pipeline.tracking.models import log_fitted_model
 from pipeline.tracking.provenance import provenance
 from pipeline.tracking.records import epoch_metrics
+from pipeline.tracking.relocation import Relocation, relocate
+from pipeline.tracking.removal import (
+    Logged,
+    deleted_by_hand,
+    logged_studies,
+    remove,
+    shrink,
+    size_of,
+)
 from pipeline.tracking.runs import StudyRun, TrialRun
 from pipeline.tracking.store import Store, open_store
 from pipeline.tracking.summary import study_summary
+from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.writer import MetricWriter
 
 __all__ = [
+    "Logged",
     "MetricWriter",
+    "Relocation",
     "Store",
     "StudyRun",
     "TrialRun",
+    "Unsent",
+    "deleted_by_hand",
+    "end_left_running",
     "epoch_metrics",
+    "has_run",
     "log_fitted_model",
+    "logged_studies",
     "open_store",
     "provenance",
+    "relocate",
+    "remove",
+    "shrink",
+    "size_of",
     "study_summary",
 ]

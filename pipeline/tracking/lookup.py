@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BadInput
 from pipeline.tracking.records import EPOCH_MARK
-from pipeline.tracking.store import Store
+from pipeline.tracking.store import Store, readable_errors
+from pipeline.tracking.updates import LOCAL, id_of_local
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,16 +59,50 @@ def find_run(client: MlflowClient, experiment_id: str, signature: str) -> Run | 
     return found[0] if found else None
 
 
+def running_trials(client: MlflowClient, experiment_id: str, run_id: str) -> list[str]:
+    """Return the runs of a study's trials that are marked RUNNING, whoever trains them."""
+    query = f"tags.`{PARENT_TAG}` = '{run_id}' and attributes.status = 'RUNNING'"
+    return [run.info.run_id for run in _pages(client, experiment_id, query)]
+
+
 def mend(client: MlflowClient, parent: Run, keep_running: Collection[str]) -> int:
     """Mark trials that nobody trains any more as KILLED; return how many there were."""
-    query = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' and attributes.status = 'RUNNING'"
-    # A list first: ending a run takes it out of the pages still to come.
-    left = [run.info.run_id for run in _pages(client, parent.info.experiment_id, query)]
+    left = running_trials(client, parent.info.experiment_id, parent.info.run_id)
     dead = [run_id for run_id in left if run_id not in keep_running]
     for run_id in dead:
         client.set_tag(run_id, "reason", "the process that trained it died")
         client.set_terminated(run_id, "KILLED")
     return len(dead)
+
+
+def end_left_running(store: Store, experiment: str, signature: str) -> int:
+    """Mark the study's run and its trials as KILLED where they are RUNNING; return how many were.
+
+    The caller holds the study's lock: nobody is at them. A trial that is continued runs again.
+    Raises StoreUnavailable when the store fails.
+    """
+    client = store.client
+    with readable_errors(f"runs cannot be ended in {store.address}"):
+        found = client.get_experiment_by_name(experiment)
+        run = None if found is None else find_run(client, found.experiment_id, signature)
+        if run is None:
+            return 0
+        n_ended = mend(client, run, keep_running=())
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
+            n_ended += 1
+        return n_ended
+
+
+def has_run(store: Store, run_id: str) -> bool:
+    """Whether the store holds this run, and it was not deleted.
+
+    One that has a local id until the store is back counts as there.
+    Raises StoreUnavailable when the store fails.
+    """
+    with readable_errors(f"runs in {store.address} cannot be read"):
+        is_local = run_id.startswith(LOCAL)
+        return is_local or find_trial(store.client, "", run_id) is not None
 
 
 def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
@@ -80,10 +115,18 @@ def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run
             return
 
 
-def find_trial(client: MlflowClient, run_id: str) -> Run | None:
-    """Return the run, None when it was deleted."""
+def find_trial(client: MlflowClient, experiment_id: str, run_id: str) -> Run | None:
+    """Return the run, None when it was deleted.
+
+    run_id: may be the local id of a run that was created later
+    """
     from mlflow.exceptions import MlflowException
 
+    if run_id.startswith(LOCAL):
+        real_id = id_of_local(client, experiment_id, run_id)
+        if real_id is None:
+            return None
+        run_id = real_id
     try:
         run = client.get_run(run_id)
     except MlflowException as error:

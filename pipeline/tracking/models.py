@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from pipeline.tracking.store import Store, readable_errors
+from pipeline.tracking.runs import StudyRun
+from pipeline.tracking.unsent import Unsent
+from pipeline.tracking.updates import Model
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 SERVING_PACKAGES = ("joblib", "keras", "numpy", "scikit-learn", "tensorflow")
 
 
 def log_fitted_model(
-    store: Store,
+    run: StudyRun,
     *,
-    experiment_id: str,
-    run_id: str,
     name: str,
     files: Mapping[str, Path],
     rows: Any,
@@ -29,57 +31,113 @@ def log_fitted_model(
 ) -> str:
     """Log model files and their preprocessing as one MLflow model; return its URI.
 
+    While the store is away, the model is saved in the study's folder, from where MLflow can load it
+    as well, and sent later; then that folder is returned.
+
     files: as from `FittedModel.save`: "model_0", a `.keras` file, and "preprocess_0", a fitted
         transformer, if there is one; more of them predict together
     rows, predictions: a few raw rows and what the model says of them, for the signature
     n_epochs: the step under which MLflow shows the model
     """
+    from mlflow.models import infer_signature
+
+    texts = {key: str(value) for key, value in params.items()}
+
+    def send() -> str:
+        return _log(
+            run.store.uri, files, infer_signature(rows, predictions), name=name,
+            experiment_id=run.experiment_id, run_id=run.run_id, n_epochs=n_epochs, params=texts,
+        )  # fmt: skip
+
+    def keep(unsent: Unsent) -> str:
+        import mlflow
+
+        path = unsent.models / f"{name}-{uuid4().hex[:8]}"
+        mlflow.pyfunc.save_model(
+            str(path), **_flavor(files), signature=infer_signature(rows, predictions)
+        )
+        run.writer.update(Model(run.run_id, str(path), name, run.experiment_id, n_epochs, texts))
+        return str(path)
+
+    with _quiet_mlflow():
+        return run.send_or_keep(send, keep, what="the refit model")
+
+
+def log_saved_model(tracking_uri: str, path: Path, **where: Any) -> None:
+    """Log a model that `log_fitted_model` saved.
+
+    where: name, experiment_id, run_id, n_epochs, params
+    """
+    from mlflow.models import Model as SavedModel
+
+    saved = SavedModel.load(str(path))
+    artifacts = saved.flavors["python_function"]["artifacts"]
+    files = {name: path / artifact["path"] for name, artifact in artifacts.items()}
+    with _quiet_mlflow():
+        _log(tracking_uri, files, saved.signature, **where)
+
+
+def _log(
+    tracking_uri: str,
+    files: Mapping[str, Path],
+    signature: Any,
+    *,
+    name: str,
+    experiment_id: str,
+    run_id: str,
+    n_epochs: int,
+    params: Mapping[str, str],
+) -> str:
     import mlflow
-    from mlflow.models import Model, infer_signature
+    from mlflow.models import Model as SavedModel
 
     before = mlflow.get_tracking_uri()
-    with (
-        readable_errors(f"the refit model cannot be stored in {store.address}"),
-        warnings.catch_warnings(),
-        _quiet_mlflow(),
-    ):
-        mlflow.set_tracking_uri(store.uri)
+    try:
+        mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_experiment(experiment_id=experiment_id)
-        # MLflow asks for type hints and an input example; the explicit signature says both.
-        warnings.simplefilter("ignore", UserWarning)
-        info = Model.log(
+        info = SavedModel.log(
             artifact_path=None,
             name=name,
             flavor=mlflow.pyfunc,
             run_id=run_id,
-            python_model=str(SERVED_MODEL),
-            artifacts={key: str(path) for key, path in files.items()},
-            signature=infer_signature(rows, predictions),
-            # Left out, MLflow spends ten seconds finding these out.
-            pip_requirements=[f"{name}=={version(name)}" for name in SERVING_PACKAGES],
+            signature=signature,
             step=n_epochs,
-            params={key: str(value) for key, value in params.items()},
+            params=dict(params),
+            **_flavor(files),
         )
+    finally:
         mlflow.set_tracking_uri(before)  # it belongs to whoever called, in a notebook
-    return info.model_uri
+    return str(info.model_uri)
 
 
-class _quiet_mlflow:  # noqa: N801 - reads as a statement
-    """Keep MLflow's progress bars and notes out of the terminal for a block."""
+def _flavor(files: Mapping[str, Path]) -> dict[str, Any]:
+    return {
+        "python_model": str(SERVED_MODEL),
+        "artifacts": {key: str(path) for key, path in files.items()},
+        # Left out, MLflow spends ten seconds finding these out.
+        "pip_requirements": [f"{name}=={version(name)}" for name in SERVING_PACKAGES],
+    }
 
-    def __enter__(self) -> None:
-        import mlflow
 
-        self._logger = logging.getLogger("mlflow")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-        self._bar = mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
-        self._shown = self._bar.get_raw()
-        self._bar.set("false")
+@contextmanager
+def _quiet_mlflow() -> Iterator[None]:
+    """Keep MLflow's progress bars, notes and advice out of the terminal for a block."""
+    import mlflow
 
-    def __exit__(self, *exc: object) -> None:
-        self._logger.setLevel(self._level)
-        if self._shown is None:
-            self._bar.unset()
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    bar = mlflow.environment_variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+    shown = bar.get_raw()
+    logger.setLevel(logging.ERROR)
+    bar.set("false")
+    try:
+        with warnings.catch_warnings():
+            # It asks for type hints and an input example; the explicit signature says both.
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+        if shown is None:
+            bar.unset()
         else:
-            self._bar.set(self._shown)
+            bar.set(shown)

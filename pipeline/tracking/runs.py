@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from pipeline.objective import Objective
 from pipeline.results import TrialResult
+from pipeline.retry import is_passing, patiently
 from pipeline.tracking.lookup import (
     PARENT_TAG,
     SIGNATURE_TAG,
@@ -21,6 +20,7 @@ from pipeline.tracking.lookup import (
     find_trial,
     last_epoch_in,
     mend,
+    running_trials,
 )
 from pipeline.tracking.records import (
     changed_params,
@@ -31,6 +31,8 @@ from pipeline.tracking.records import (
     trial_summary,
 )
 from pipeline.tracking.store import Store, readable_errors
+from pipeline.tracking.unsent import Unsent
+from pipeline.tracking.updates import Artifact, DatasetUse, NewRun, Status, Texts
 from pipeline.tracking.writer import MetricWriter
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MAX_PARAM_CHARACTERS = 6000
-MAX_TAG_CHARACTERS = 8000
+
+Kept = TypeVar("Kept")
 
 # MLflow shows a metric's value at its largest step. A resumed trial may end at an earlier epoch
 # than it was interrupted at, so all summaries are at one step, and the last written is shown.
@@ -70,7 +73,7 @@ class StudyRun:
         tags: Mapping[str, str],
         params: Mapping[str, str],
         keep_running: Collection[str] = (),
-    ) -> Self:
+    ) -> StudyRun:
         """Continue the run that has this signature, or create it.
 
         experiment: the study's name
@@ -79,7 +82,8 @@ class StudyRun:
             worker is at them
         Raises BadInput when the experiment was deleted, StoreUnavailable when the store fails.
         """
-        with readable_errors(f"the study's run cannot be opened in {store.address}"):
+
+        def opened() -> StudyRun:
             client = store.client
             experiment_id = experiment_id_of(store, experiment)
             run = find_run(client, experiment_id, signature)
@@ -92,7 +96,10 @@ class StudyRun:
                 client.update_run(run.info.run_id, status="RUNNING")
                 mended = mend(client, run, keep_running)
             _describe(client, run, params, tags)
-        return cls(store, writer, experiment_id, run.info.run_id, mended)
+            return cls(store, writer, experiment_id, run.info.run_id, mended)
+
+        with readable_errors(f"the study's run cannot be opened in {store.address}"):
+            return patiently(opened, patience_secs=writer.patience_secs)
 
     @property
     def url(self) -> str:
@@ -112,26 +119,17 @@ class StudyRun:
         run_id: of the interrupted trial; epochs that are in it already are not logged again. If it
             was deleted meanwhile, a new run is created
         variant: what tells a run of changed parameters from the trial's own
-        Raises StoreUnavailable when the store fails.
+        A store that is away for now is not waited for: the run gets a local id, and is created when
+        the store is back. Raises StoreUnavailable when it fails for good.
         """
         if run_id in self._trials:
             trial = self._trials[run_id]
-            self._set_running(trial.run_id)
+            self.writer.update(Status(trial.run_id, "RUNNING"))
             return trial
         with readable_errors(f"the run of trial {number} cannot be opened in {self.store.address}"):
-            run = None if run_id is None else find_trial(self.store.client, run_id)
-            if run is None:
-                trial = TrialRun(
-                    self._create_trial(number, variant), self.store.client, self.writer
-                )
-                logged: Mapping[str, str] = {}
-            else:
-                last = last_epoch_in(self.store.client, run.info.run_id)
-                trial = TrialRun(run.info.run_id, self.store.client, self.writer, last)
-                logged = run.data.params
-                self._set_running(trial.run_id)
+            trial, logged = self._opened(number, run_id, variant)
         missing = {k: v for k, v in _storable_params(params).items() if k not in logged}
-        self.writer.call(partial(_log_texts, self.store.client, trial.run_id, params=missing))
+        self.writer.update(Texts(trial.run_id, params=missing))
         self._trials[trial.run_id] = trial
         return trial
 
@@ -143,68 +141,113 @@ class StudyRun:
         Raises StoreUnavailable when the store fails.
         """
         from mlflow.data.numpy_dataset import from_numpy
-        from mlflow.entities import Dataset, DatasetInput, InputTag
 
         features = x.to_numpy() if hasattr(x, "iloc") else x
         dataset = from_numpy(features, targets=y, name=name, digest=fingerprint[:12])
-        tags = [
-            InputTag("mlflow.data.context", "development"),
-            InputTag("fingerprint", fingerprint),
-        ]
-        entry = DatasetInput(Dataset(**dataset.to_dict()), tags)
-        with self._readable_errors("the data set"):
-            self.store.client.log_inputs(self.run_id, datasets=[entry])
+        tags = {"mlflow.data.context": "development", "fingerprint": fingerprint}
+        self.writer.update(DatasetUse(self.run_id, dataset.to_dict(), tags))
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Copy a file or a folder to the run's artifacts, into `folder` of them.
 
+        While the store is away it is kept, to be sent later.
         Raises StoreUnavailable when it cannot be stored.
         """
-        with self._readable_errors(path.name):
-            self.store.client.log_artifact(self.run_id, str(path), folder)
+
+        def log() -> None:
+            Artifact(self.run_id, str(path), folder).send(self.store.client, self.run_id)
+
+        def keep(unsent: Unsent) -> None:
+            self.writer.update(Artifact(self.run_id, str(unsent.copied(path)), folder))
+
+        self.send_or_keep(log, keep, what=path.name)
+
+    def send_or_keep(
+        self, send: Callable[[], Kept], keep: Callable[[Unsent], Kept], *, what: str
+    ) -> Kept:
+        """Return what `send` returns, tried patiently; or what `keep` does if the store stays away.
+
+        Raises StoreUnavailable when it cannot be stored, or cannot be kept for want of a folder.
+        """
+        unsent = self.writer.unsent
+        # One that is known to be away has had its patience.
+        patience_secs = 0.0 if self.writer.is_away else self.writer.patience_secs
+        with readable_errors(f"{what} cannot be stored in {self.store.address}"):
+            try:
+                return patiently(send, patience_secs=patience_secs)
+            except Exception as error:
+                if unsent is None or not is_passing(error):
+                    raise
+                return keep(unsent)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Queue tags of the study's run."""
-        self.writer.call(partial(_log_texts, self.store.client, self.run_id, tags=dict(tags)))
+        self.writer.update(Texts(self.run_id, tags=dict(tags)))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = SUMMARY_STEP) -> None:
         """Queue metrics of the study's run."""
         self.writer.put(self.run_id, _storable_metrics(metrics), step)
+
+    def running(self) -> set[str]:
+        """Return the trials' runs that are marked RUNNING."""
+
+        def read() -> set[str]:
+            return set(running_trials(self.store.client, self.experiment_id, self.run_id))
+
+        with readable_errors(f"the study's runs cannot be read in {self.store.address}"):
+            return patiently(read, patience_secs=self.writer.patience_secs)
+
+    def flush(self) -> None:
+        """Write everything. Raises StoreUnavailable when something is not written."""
+        self.writer.flush()
 
     def end(self, status: str) -> None:
         """Write everything, then end the run as FINISHED, FAILED or KILLED.
 
         Raises StoreUnavailable when something is not written.
         """
-        self.writer.call(_ending(self.store.client, self.run_id, status))
+        self.writer.update(Status.ended(self.run_id, status))
         self.writer.flush()
 
-    def _create_trial(self, number: int, variant: str) -> str:
+    def _opened(
+        self, number: int, run_id: str | None, variant: str
+    ) -> tuple[TrialRun, Mapping[str, str]]:
+        """Return a trial's run, and the parameters that it has already."""
         tags = {**_context_tags(), PARENT_TAG: self.run_id, "trial": str(number)}
         name = f"trial {number:03d}" + (f", {variant}" if variant else "")
-        run = self.store.client.create_run(self.experiment_id, tags=tags, run_name=name)
-        return str(run.info.run_id)
-
-    def _set_running(self, run_id: str) -> None:
-        # Behind what is queued: the end of this very run may be.
-        self.writer.call(partial(self.store.client.update_run, run_id, status="RUNNING"))
-
-    def _readable_errors(self, what: str) -> Any:
-        return readable_errors(f"{what} cannot be stored in {self.store.address}")
+        new = NewRun.now(self.experiment_id, name, tags)
+        client = self.store.client
+        # Training goes on without waiting; only what is in an interrupted run must be known.
+        patience_secs = self.writer.patience_secs if run_id else 0.0
+        try:
+            if self.writer.is_away:
+                raise ConnectionError("the store is away")
+            run = run_id and patiently(
+                lambda: find_trial(client, self.experiment_id, run_id), patience_secs=patience_secs
+            )
+            if run:
+                last = last_epoch_in(client, run.info.run_id)
+                self.writer.update(Status(run.info.run_id, "RUNNING"))
+                return TrialRun(run.info.run_id, self.writer, last), run.data.params
+            return TrialRun(new.send(client, new.run_id), self.writer), {}
+        except Exception as error:
+            if not is_passing(error) or self.writer.unsent is None:
+                raise
+        self.writer.update(new)
+        return TrialRun(new.run_id, self.writer), {}
 
 
 class TrialRun:
     """The run of one trial. Nothing here waits for the store.
 
     last_epoch: the number of epochs that are in the store, or queued for it
+    epochs: what was logged by this process, by number of epochs
     """
 
-    def __init__(
-        self, run_id: str, client: MlflowClient, writer: MetricWriter, last_epoch: int = 0
-    ) -> None:
+    def __init__(self, run_id: str, writer: MetricWriter, last_epoch: int = 0) -> None:
         self.run_id = run_id
         self.last_epoch = last_epoch
-        self._client = client
+        self.epochs: dict[int, Mapping[str, float]] = {}
         self._writer = writer
 
     def log_epoch(self, n_epochs: int, metrics: Mapping[str, float]) -> None:
@@ -212,6 +255,7 @@ class TrialRun:
 
         metrics: as from `records.epoch_metrics`
         """
+        self.epochs[n_epochs] = metrics
         if n_epochs <= self.last_epoch:
             return
         self.last_epoch = n_epochs
@@ -221,8 +265,8 @@ class TrialRun:
         """Queue the summary, the tags and the status."""
         metrics, tags = trial_summary(result, objective)
         self._writer.put(self.run_id, metrics, SUMMARY_STEP)
-        self._writer.call(partial(_log_texts, self._client, self.run_id, tags=tags))
-        self._writer.call(_ending(self._client, self.run_id, status_of(result.outcome)))
+        self._writer.update(Texts(self.run_id, tags=tags))
+        self._writer.update(Status.ended(self.run_id, status_of(result.outcome)))
 
 
 def _describe(
@@ -234,12 +278,11 @@ def _describe(
     latest = changed_params(logged, wanted)
     # Changed once and now changed back: the tag must not go on saying otherwise.
     latest |= {k: v for k, v in wanted.items() if f"latest.{k}" in run.data.tags}
-    _log_texts(
-        client,
+    Texts(
         run.info.run_id,
         params={k: v for k, v in wanted.items() if k not in logged},
         tags={**tags, **{f"latest.{k}": v for k, v in latest.items()}},
-    )
+    ).send(client, run.info.run_id)
 
 
 def _context_tags() -> dict[str, str]:
@@ -258,28 +301,3 @@ def _storable_params(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _storable_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return {key: storable_value(value) for key, value in metrics.items()}
-
-
-def _log_texts(
-    client: MlflowClient,
-    run_id: str,
-    *,
-    params: Mapping[str, str] | None = None,
-    tags: Mapping[str, str] | None = None,
-) -> None:
-    from mlflow.entities import Param, RunTag
-
-    client.log_batch(
-        run_id,
-        params=[Param(name, value) for name, value in (params or {}).items()],
-        tags=[
-            RunTag(name, storable_text(value, MAX_TAG_CHARACTERS))
-            for name, value in (tags or {}).items()
-        ],
-    )
-
-
-def _ending(client: MlflowClient, run_id: str, status: str) -> Callable[[], object]:
-    """Return the call that ends a run now, whenever it is written."""
-    end_time_ms = int(time.time() * 1000)
-    return partial(client.set_terminated, run_id, status, end_time_ms)

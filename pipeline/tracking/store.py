@@ -13,7 +13,7 @@ import re
 import shlex
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
+from pipeline.retry import patiently
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,15 +70,27 @@ class Store:
         return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
-def open_store(tracking_uri: str | None, home: Path) -> Store:
+def open_store(
+    tracking_uri: str | None,
+    home: Path,
+    *,
+    patience_secs: float = 0.0,
+    say: Callable[[str], None] = lambda line: None,
+) -> Store:
     """Open the tracking store, creating it when it is a database that does not exist yet.
 
     tracking_uri: http(s), or a database's URI; a relative SQLite path is relative to `home`, not
         to the working directory. None is `home / "mlruns" / "mlflow.db"`
     home: the project that holds the study
-    Raises BadInput for another kind of URI, and within about ten seconds StoreUnavailable when the
-    store cannot be reached, created, read or written.
+    patience_secs: how long a store that is locked or away is tried again
+    say: gets a line when it is
+    Raises BadInput for another kind of URI, and within about ten seconds, or when patience ends,
+    StoreUnavailable when the store cannot be reached, created, read or written.
     """
+    return patiently(lambda: _opened(tracking_uri, home), patience_secs=patience_secs, say=say)
+
+
+def _opened(tracking_uri: str | None, home: Path) -> Store:
     mlruns = home.resolve() / "mlruns"
     if tracking_uri is None:
         return _open_sqlite(mlruns / "mlflow.db")
@@ -146,7 +159,7 @@ def _open_database(uri: str, dialect: str, mlruns: Path) -> Store:
 
 
 def _open_server(uri: str) -> Store:
-    # MLflow's own patience is minutes: right in the middle of a search, wrong before it starts.
+    # MLflow's own patience is minutes in each call, also in those for which training waits.
     impatient = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(PROBE_TIMEOUT_SECS),
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -160,6 +173,9 @@ def _open_server(uri: str) -> Store:
         _environment(impatient),
     ):
         client = _connect(uri)
+    # From here on the patience is this program's, which knows what can wait; see `retry.py`.
+    for name, value in {**impatient, "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}.items():
+        os.environ.setdefault(name, value)
     return Store(uri, None, client, address)
 
 

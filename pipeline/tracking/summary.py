@@ -29,10 +29,17 @@ def study_summary(result: StudyResult) -> tuple[dict[str, float], dict[str, str]
         f"(horizon {choice.horizon}): {metric} {choice.score:.4g}{error}.\n\n"
         f"Trial {best.number} of {len(result.trials)}; rule *{choice.rule}*: {choice.reason}.\n"
     )
+    if (confirmation := result.confirmation) is not None:
+        metrics[f"confirmed_{metric}"] = confirmation.winner.mean
+        if (components := confirmation.components) is not None:
+            metrics.update({f"variance_{k}": v for k, v in components.estimates.items()})
+        description += f"\nConfirmed on {confirmation.where}.\n"
     tags = {
         DESCRIPTION_TAG: description,
         "best_trial": str(best.number),
         "rule": choice.rule,
         "n_trials": str(len(result.trials)),
     }
+    if confirmation is not None:
+        tags["confirmed_trials"] = ", ".join(str(trial.number) for trial in confirmation.trials)
     return metrics, tags

@@ -12,18 +12,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pipeline.errors import StoreUnavailable
+from pipeline.retry import DEFAULT_PATIENCE_SECS, pauses
 from pipeline.tracking.store import reason_of
+from pipeline.tracking.unsent import Unsent
+from pipeline.tracking.updates import Metrics, Update
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MAX_METRICS_PER_CALL = 1000
-LONGEST_BACKOFF_SECS = 10.0
 
 # What repeating cannot mend: a run that was deleted, a name that is refused.
 _PERMANENT = {
@@ -35,30 +37,21 @@ _PERMANENT = {
 }
 
 
-@dataclass(frozen=True)
-class _Metrics:
-    """What one `put` brought: it goes to the store in one call."""
-
-    run_id: str
-    values: Mapping[str, float]
-    step: int
-    timestamp_ms: int
-
-
-@dataclass(frozen=True)
-class _Call:
-    action: Callable[[], object]
-
-
 class MetricWriter:
     """Writes metrics and other updates of runs in the background, in the order they came.
 
     A store that fails is tried again for `patience_secs`, then left alone: the search goes on, what
     was not written is kept, each `flush` tries once more and raises while something is missing.
     An update that the store refuses for good (a run deleted meanwhile) is dropped and counted.
+    With `unsent`, what is missing at the end is kept in the study's folder instead of raising.
 
+    unsent: the file for it; what an earlier session left there is queued first
+    n_left: how many updates that was
+    left_behind: what is in the file at the end, and why, in words; "" when all was sent
+    is_away: whether the last attempt failed: whoever cannot wait need not try
     interval_secs: how long metrics gather before they are written
-    patience_secs: how long a failing store is tried, and how long `flush` waits without progress
+    patience_secs: how long a failing store is tried
+    answer_secs: how long `flush` waits at least for a store that says nothing at all
     clock, sleep: seconds; tests pass their own
     """
 
@@ -66,19 +59,27 @@ class MetricWriter:
         self,
         client: MlflowClient,
         *,
+        unsent: Unsent | None = None,
         interval_secs: float = 1.0,
-        patience_secs: float = 60.0,
+        patience_secs: float = DEFAULT_PATIENCE_SECS,
+        answer_secs: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
+        self.unsent = unsent
+        self.left_behind = ""
+        self.is_away = False
+        self._real_ids: dict[str, str] = {}
         self._interval_secs = interval_secs
         self._patience_secs = patience_secs
+        self._silence_secs = max(patience_secs, answer_secs)
         self._clock = clock
         self._sleep = sleep
         self._changed = threading.Condition()
-        self._pending: deque[_Metrics | _Call] = deque()
-        self._refused: list[_Metrics | _Call] = []
+        self._pending = deque(unsent.read() if unsent else ())
+        self.n_left = len(self._pending)
+        self._refused: list[Update] = []
         self._refusal = ""
         self._failure = ""
         self._flushing = False
@@ -88,23 +89,32 @@ class MetricWriter:
         self._thread.start()
 
     @property
+    def patience_secs(self) -> float:
+        """How long a failing store is tried again."""
+        return self._patience_secs
+
+    @property
     def problem(self) -> str:
         """Why something is not in the store, in one line; empty when all is well."""
         return self._failure or self._refusal
 
     def put(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Queue metrics of a run; returns at once, whatever the store does."""
-        self._queue(_Metrics(run_id, dict(metrics), step, int(time.time() * 1000)))
+        self.update(Metrics(run_id, dict(metrics), step, int(time.time() * 1000)))
 
-    def call(self, action: Callable[[], object]) -> None:
-        """Queue any other update; it runs after all that was queued before, again if it fails."""
-        self._queue(_Call(action))
+    def update(self, update: Update) -> None:
+        """Queue any update; what is no metric is sent after all that was queued before it."""
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("this writer is closed")
+            self._pending.append(update)
+            self._changed.notify_all()
 
     def flush(self) -> None:
         """Wait until everything queued so far is in the store.
 
         Raises StoreUnavailable, saying how much is not, when the store refused it, or neither took
-        nor refused anything for `patience_secs`.
+        nor refused anything for as long as it is waited for.
         """
         with self._changed:
             last = self._pending[-1] if self._pending else None
@@ -117,9 +127,18 @@ class MetricWriter:
                 raise StoreUnavailable(self._what_is_missing())
 
     def close(self) -> None:
-        """Flush, then end the thread. Raises StoreUnavailable as `flush` does."""
+        """Flush, then end the thread.
+
+        Keeps what is missing if there is a file for it; else raises StoreUnavailable as `flush`.
+        """
         try:
             self.flush()
+            if self.unsent:
+                self.unsent.write([])
+        except StoreUnavailable as error:
+            if self.unsent is None:
+                raise
+            self.left_behind = f"{error}. {self._kept_in(self.unsent)}"
         finally:
             with self._changed:
                 self._closed = True
@@ -141,23 +160,30 @@ class MetricWriter:
         with suppress(StoreUnavailable):
             self.close()
 
-    def _queue(self, item: _Metrics | _Call) -> None:
+    def _kept_in(self, unsent: Unsent) -> str:
+        """Keep what is missing; return where, in words."""
         with self._changed:
-            if self._closed:
-                raise RuntimeError("this writer is closed")
-            self._pending.append(item)
-            self._changed.notify_all()
+            pending, refused = [self._with_real_id(item) for item in self._pending], self._refused
+        unsent.note_refused(refused)
+        unsent.write(pending)
+        places = [str(unsent.path)] * bool(pending) + [str(unsent.refused)] * bool(refused)
+        kept = f"Kept in {' and '.join(places)}"
+        return f"{kept}; the same command sends it" if pending else kept
+
+    def _with_real_id(self, update: Update) -> Update:
+        """Return an update of a run that was created late with the id that it has by now."""
+        return replace(update, run_id=self._real_ids.get(update.run_id, update.run_id))
 
     def _stalled(self) -> bool:
-        return self._clock() - self._last_progress > self._patience_secs
+        return self._clock() - self._last_progress > self._silence_secs
 
     def _what_is_missing(self) -> str:
         missing = [*self._refused, *self._pending]
-        n_metrics = sum(len(item.values) for item in missing if isinstance(item, _Metrics))
-        n_calls = sum(isinstance(item, _Call) for item in missing)
-        why = self.problem or f"the store has not answered for {self._patience_secs:g} seconds"
+        n_metrics = sum(len(item.values) for item in missing if isinstance(item, Metrics))
+        n_others = sum(not isinstance(item, Metrics) for item in missing)
+        why = self.problem or f"the store has not answered for {self._silence_secs:g} seconds"
         return (
-            f"{n_metrics} metrics and {n_calls} other updates of runs were not written to the "
+            f"{n_metrics} metrics and {n_others} other updates of runs were not written to the "
             f"tracking store: {why}"
         )
 
@@ -190,7 +216,7 @@ class MetricWriter:
                 self._failure = ""
                 self._last_progress = self._clock()
 
-    def _next_batch(self) -> list[_Metrics | _Call]:
+    def _next_batch(self) -> list[Update]:
         """Return a call, or metrics of one run that fit in one call to the store.
 
         What was queued after a call stays behind it: it may be the one that ends the run.
@@ -201,12 +227,12 @@ class MetricWriter:
                 self._changed.notify_all()
                 return []
             first = self._pending[0]
-            if isinstance(first, _Call):
+            if not isinstance(first, Metrics):
                 return [first]
-            batch: list[_Metrics | _Call] = []
+            batch: list[Update] = []
             n_metrics = 0
             for item in self._pending:
-                if isinstance(item, _Call):
+                if not isinstance(item, Metrics):
                     break
                 if item.run_id != first.run_id:
                     continue
@@ -216,13 +242,13 @@ class MetricWriter:
                 batch.append(item)
             return batch
 
-    def _write_with_patience(self, batch: list[_Metrics | _Call]) -> bool:
+    def _write_with_patience(self, batch: list[Update]) -> bool:
         """Return True when the batch is dealt with, False when the store is given up."""
         started = self._clock()
-        backoff_secs = 0.5
-        while True:
+        for pause_secs in pauses():
             try:
                 self._write(batch)
+                self.is_away = False
                 return True
             except Exception as error:
                 reason = reason_of(error)
@@ -231,28 +257,23 @@ class MetricWriter:
                         self._refused += batch
                         self._refusal = reason
                     return True
+            self.is_away = True
             gave_up_before = bool(self._failure)
             self._failure = reason
             if gave_up_before or self._clock() - started > self._patience_secs:
                 return False
             self._failure = ""
-            self._sleep(backoff_secs)
-            backoff_secs = min(2 * backoff_secs, LONGEST_BACKOFF_SECS)
+            self._sleep(pause_secs)
+        raise AssertionError("pauses never end")
 
-    def _write(self, batch: list[_Metrics | _Call]) -> None:
-        from mlflow.entities import Metric
-
+    def _write(self, batch: list[Update]) -> None:
         first = batch[0]
-        if isinstance(first, _Call):
-            first.action()
-            return
-        points = [
-            Metric(key, value, item.timestamp_ms, item.step)
-            for item in batch
-            if isinstance(item, _Metrics)
-            for key, value in item.values.items()
-        ]
-        self._client.log_batch(first.run_id, metrics=points)
+        run_id = self._real_ids.get(first.run_id, first.run_id)
+        if isinstance(first, Metrics):
+            points = [p for item in batch if isinstance(item, Metrics) for p in item.entities()]
+            self._client.log_batch(run_id, metrics=points)
+        elif real_id := first.send(self._client, run_id):
+            self._real_ids[first.run_id] = real_id
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -165,16 +165,19 @@ def test_the_status_follows_the_outcome(
     assert store.client.get_run(trial.run_id).info.status == status
 
 
-def test_the_end_of_a_trial_is_when_it_ended(store, writer, open_study, trial_result, objective):
+def test_the_end_of_a_trial_is_when_it_ended(
+    store, writer, open_study, trial_result, objective, monkeypatch
+):
     trial = open_study().start_trial(0, {})
-    hold = [True]
+    terminate, hold = store.client.set_terminated, [True]
 
-    def late() -> None:
+    def late(*arguments: object) -> None:
         if hold:
             hold.clear()
             raise ConnectionError
+        terminate(*arguments)
 
-    writer.call(late)
+    monkeypatch.setattr(store.client, "set_terminated", late)
     trial.end(trial_result(), objective)
     ended = int(time.time() * 1000)
     writer.flush()
@@ -292,6 +295,7 @@ def test_the_data_set_is_named_and_fingerprinted(store, open_study, kind):
     study = open_study()
     for _ in range(2):  # Each session logs it.
         study.log_dataset(x, np.array([0, 1, 0, 1]), name="digits", fingerprint="ab" * 32)
+    study.writer.flush()
     (entry,) = store.client.get_run(study.run_id).inputs.dataset_inputs
     assert entry.dataset.name == "digits"
     assert entry.dataset.digest == "ab" * 6

@@ -91,12 +91,20 @@ def test_two_processes_may_open_a_fresh_store_at_once(tmp_path):
     assert left <= {"mlflow.db", "mlflow.db.lock"}
 
 
+def size(path: Path) -> int:
+    """Return a file's size; 0 where it went between being listed and being looked at."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def test_a_kill_while_the_store_is_created_leaves_nothing_in_the_way(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", OPEN, str(tmp_path), "one"])
     mlruns = tmp_path / "mlruns"
     # In the middle of the migrations; MLflow alone never opens such a database again.
     while process.poll() is None and not any(
-        path.stat().st_size > 200_000 for path in mlruns.glob(".mlflow.db.new.*")
+        size(path) > 200_000 for path in mlruns.glob(".mlflow.db.new.*")
     ):
         time.sleep(0.01)
     process.kill()

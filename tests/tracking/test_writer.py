@@ -1,5 +1,6 @@
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +8,22 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from pipeline.errors import StoreUnavailable
+from pipeline.tracking.updates import Update
 from pipeline.tracking.writer import MAX_METRICS_PER_CALL, MetricWriter
+
+
+class Doing(Update):
+    """An update that does what it is told."""
+
+    kind = "doing"
+
+    def __init__(self, action: Callable[[], Any]) -> None:
+        object.__setattr__(self, "run_id", "a")
+        object.__setattr__(self, "action", action)
+
+    def send(self, client: Any, run_id: str) -> None:
+        self.action()  # type: ignore[attr-defined]
+
 
 LOCKED = MlflowException("(sqlite3.OperationalError) database is locked", TEMPORARILY_UNAVAILABLE)
 DELETED = MlflowException("run abc must be in the 'active' state", INVALID_PARAMETER_VALUE)
@@ -124,7 +140,7 @@ def test_a_call_comes_after_what_was_queued_before_it(make_writer):
     done: list[Any] = []
     writer.put("a", {"loss": 1.0}, 1)
     writer.put("b", {"loss": 1.0}, 1)
-    writer.call(lambda: done.append(client.steps()))
+    writer.update(Doing(lambda: done.append(client.steps())))
     writer.put("a", {"loss": 1.0}, 2)
     writer.close()
     assert done == [[("a", [1]), ("b", [1])]]
@@ -197,7 +213,7 @@ def test_a_call_that_fails_is_tried_again(make_writer):
             raise errors.pop()
         done.append("ended")
 
-    writer.call(end_run)
+    writer.update(Doing(end_run))
     writer.close()
     assert done == ["ended"]
 
@@ -207,7 +223,7 @@ def test_a_store_that_stays_away_is_given_up_and_nothing_is_lost(make_writer, fa
     writer = make_writer(client, patience_secs=30.0)
     for epoch in (1, 2):
         writer.put("a", {"loss": 1.0, "mean": 2.0}, epoch)
-    writer.call(lambda: None)
+    writer.update(Doing(lambda: None))
     with pytest.raises(StoreUnavailable, match=r"4 metrics and 1 other .*database is locked"):
         writer.flush()
     assert 30 < sum(fake_time.slept) < 60
@@ -256,7 +272,7 @@ def test_what_the_store_refuses_for_good_does_not_hold_up_the_rest(make_writer, 
 def test_a_store_that_never_answers_does_not_hold_up_the_end(make_writer):
     gate = threading.Event()
     client = FakeClient(gate=gate)
-    writer = make_writer(client, clock=time.monotonic, patience_secs=0.2)
+    writer = make_writer(client, clock=time.monotonic, patience_secs=0.2, answer_secs=0.1)
     writer.put("a", {"loss": 1.0}, 1)
     with pytest.raises(StoreUnavailable, match=r"1 metrics .*has not answered for 0.2 seconds"):
         writer.close()

@@ -1,0 +1,113 @@
+"""The study's run in MLflow, from its opening to its true end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import optimization, tracking, training
+from pipeline.errors import Interrupted, StoreUnavailable
+from pipeline.progress import Display
+from pipeline.question import Question
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where a search keeps its records, and how long it waits for them.
+
+    tracking_uri: MLflow's store; None is `mlruns/mlflow.db` in the study's project
+    storage: Optuna's, a journal file or a URL; None is a journal in the study's folder
+    patience_secs: how long a store that is locked or away is tried again
+    """
+
+    tracking_uri: str | None
+    storage: str | None
+    patience_secs: float
+
+    def opened_for(
+        self, question: Question, *, say: Callable[[str], None]
+    ) -> tuple[tracking.Store, Any]:
+        """Return MLflow's store and Optuna's study, created if need be.
+
+        Raises BadInput and StoreUnavailable. The caller holds the study's lock.
+        """
+        store = tracking.open_store(
+            self.tracking_uri, question.home, patience_secs=self.patience_secs, say=say
+        )
+        journal = self.storage or question.folder / "journal.log"
+        study = optimization.open_study(
+            journal, question.name, question.spec, patience_secs=self.patience_secs
+        )
+        return store, study
+
+
+@contextmanager
+def recording(
+    store: tracking.Store,
+    question: Question,
+    engine: training.Engine,
+    to_continue: Sequence[str],
+    display: Display,
+    patience_secs: float,
+) -> Iterator[tracking.StudyRun]:
+    """Open the study's run and end it truthfully: FINISHED, KILLED or FAILED.
+
+    What the store does not take until then is kept in the study's folder, and the display told so.
+    """
+    unsent = tracking.Unsent(question.folder, store.address)
+    writer = tracking.MetricWriter(store.client, unsent=unsent, patience_secs=patience_secs)
+    try:
+        with writer:
+            if writer.n_left:
+                display.say(f"{writer.n_left} update(s) of an earlier session go to MLflow now")
+                with suppress(StoreUnavailable):
+                    writer.flush()
+            run = _opened(store, writer, question, engine, to_continue)
+            display.run_opened(run.url)
+            if run.mended:
+                display.say(f"{run.mended} run(s) of a killed process marked KILLED in MLflow")
+            yield from _ended_truthfully(run, question)
+    finally:
+        if writer.left_behind:
+            display.left_behind(writer.left_behind)
+
+
+def _opened(
+    store: tracking.Store,
+    writer: tracking.MetricWriter,
+    question: Question,
+    engine: training.Engine,
+    to_continue: Sequence[str],
+) -> tracking.StudyRun:
+    return tracking.StudyRun.open(
+        store,
+        writer,
+        experiment=question.spec.name,
+        signature=question.signature,
+        params={
+            **question.spec.described(),
+            "engine.mode": "xla" if engine.jit else "plain",
+            "splits_hash": question.folds.hash,
+            "data_fingerprint": question.data_fingerprint,
+        },
+        tags=tracking.provenance(question.home),
+        keep_running=to_continue,
+    )
+
+
+def _ended_truthfully(run: tracking.StudyRun, question: Question) -> Iterator[tracking.StudyRun]:
+    rows, status = question.development, "FAILED"
+    try:
+        run.log_dataset(
+            rows.x, rows.y, name=question.spec.name, fingerprint=question.data_fingerprint
+        )
+        yield run
+        status = "FINISHED"
+    except Interrupted:
+        status = "KILLED"
+        raise
+    finally:
+        with suppress(StoreUnavailable):  # the writer says so when it closes
+            run.end(status)
