@@ -1,6 +1,7 @@
 """Optuna: where studies are stored, how parameters are proposed, which trials are cut short."""
 
-from pipeline.optimization.storage import open_study
+from pipeline.optimization.queue import best_params, enqueue
+from pipeline.optimization.storage import mend_journal, open_study, read_study
 from pipeline.optimization.trials import (
     Proposal,
     best,
@@ -8,16 +9,20 @@ from pipeline.optimization.trials import (
     finished,
     next_proposal,
     run_id_of,
-    run_ids_of_running,
+    run_ids,
 )
 
 __all__ = [
     "Proposal",
     "best",
+    "best_params",
+    "enqueue",
     "exhausted",
     "finished",
+    "mend_journal",
     "next_proposal",
     "open_study",
+    "read_study",
     "run_id_of",
-    "run_ids_of_running",
+    "run_ids",
 ]

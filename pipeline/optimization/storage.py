@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
+from pipeline.retry import patiently
 from pipeline.spec import StudySpec
 
 RECORD = b'{"op_code":'
 """How every line of an Optuna journal begins."""
 
+ASKED_BY_CACHE = {
+    "_create_new_trial", "_get_best_trial_id", "_get_trials", "_set_trial_param",
+    "get_trial_id_from_study_id_trial_number",
+}  # fmt: skip
+"""What Optuna's cache asks of the database behind it, beyond the interface of storages."""
 
-def open_study(storage: str | Path, name: str, spec: StudySpec) -> optuna.Study:
+
+def open_study(
+    storage: str | Path, name: str, spec: StudySpec, *, patience_secs: float = 0.0
+) -> optuna.Study:
     """Open the study, or create it.
 
     storage: a journal file, the cheapest by the report, or a database URL
+    patience_secs: how long a database that is locked or away is tried again, now and in the search
     Raises StoreUnavailable when it cannot be read or written. The caller holds the study's lock.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         return optuna.create_study(
-            storage=_open(storage),
+            storage=_opened(storage, patience_secs),
             study_name=name,
             direction=spec.objective.direction,
             load_if_exists=True,
@@ -44,21 +57,79 @@ def open_study(storage: str | Path, name: str, spec: StudySpec) -> optuna.Study:
         ) from error
 
 
+def read_study(storage: str | Path, name: str, *, patience_secs: float = 0.0) -> optuna.Study:
+    """Return a study to be read only: its journal is not mended, a search may be writing it.
+
+    Raises StoreUnavailable when it is not there, or cannot be read.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.load_study(study_name=name, storage=storage_at(storage, patience_secs))
+    except Exception as error:
+        raise StoreUnavailable(
+            f"the study {name} must be in its storage, got {mask_password(str(storage))}: "
+            f"{type(error).__name__}: {mask_password(str(error).partition(chr(10))[0])}"
+        ) from error
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """Turn a storage that fails during the search (a full disk) into StoreUnavailable."""
     try:
         yield
-    except (OSError, optuna.exceptions.StorageInternalError) as error:
+    except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise StoreUnavailable(
-            f"the study's storage cannot be written: {mask_password(str(error))}; free it and "
-            "start the same command: finished trials are kept"
+            f"the study's storage cannot be used: {mask_password(reason)}; "
+            "mend it and start the same command: finished trials are kept"
         ) from error
 
 
-def _open(storage: str | Path) -> BaseStorage:
+def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def tried_again(storage: PatientStorage, *args: Any, **options: Any) -> Any:
+        with readable_errors():
+            return patiently(
+                lambda: method(storage, *args, **options), patience_secs=storage.patience_secs
+            )
+
+    return tried_again
+
+
+class PatientStorage(RDBStorage):
+    """A database that is tried again while it is locked or away, in whatever Optuna asks of it.
+
+    To ask twice does no harm: a value is set to what it is, a trial that was made and not answered
+    is RUNNING and taken up, and one that is told its end again refuses, which `tell` expects.
+    """
+
+    patience_secs = 0.0
+
+
+for _name in BaseStorage.__abstractmethods__ | ASKED_BY_CACHE:
+    setattr(PatientStorage, _name, _patient(getattr(RDBStorage, _name)))
+
+
+def storage_at(storage: str | Path, patience_secs: float = 0.0) -> BaseStorage:
+    """Return the storage that lies at a journal file's path or a database's URL.
+
+    patience_secs: how long a database that is locked or away is tried again
+    """
+    if "://" not in str(storage):
+        return JournalStorage(JournalFileBackend(str(storage)))
+    # A connection that was closed meanwhile is noticed before it is used.
+    options = {"pool_pre_ping": True}
+    opened = patiently(
+        lambda: PatientStorage(str(storage), engine_kwargs=options), patience_secs=patience_secs
+    )
+    opened.patience_secs = patience_secs
+    return opened
+
+
+def _opened(storage: str | Path, patience_secs: float) -> BaseStorage:
+    """Return the storage, a journal created and mended."""
     if "://" in str(storage):
-        return RDBStorage(str(storage))
+        return storage_at(storage, patience_secs)
     path = Path(storage)
     if path.suffix in (".db", ".sqlite", ".sqlite3"):
         raise BadInput(
@@ -66,24 +137,28 @@ def _open(storage: str | Path) -> BaseStorage:
             f"for SQLite write sqlite:///{path}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    _mend(path)
-    return JournalStorage(JournalFileBackend(str(path)))
+    mend_journal(path)
+    return storage_at(path)
 
 
-def _mend(journal: Path) -> None:
+def mend_journal(journal: Path) -> int:
     """Cut off a torn last line, which would break the next write, and drop a dead writer's lock.
 
+    Returns the bytes cut off. The caller holds the study's lock.
     Raises ValueError for a file that is no journal, and leaves it as it is.
     """
+    n_torn = 0
     if journal.exists():
         content = journal.read_bytes()
         if not _is_journal(content):
             raise ValueError("this file is no Optuna journal")
         whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        n_torn = len(content) - whole
+        if n_torn:
             with journal.open("r+b") as file:
                 file.truncate(whole)
     journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
+    return n_torn
 
 
 def _is_journal(content: bytes) -> bool:

@@ -69,6 +69,22 @@ class Proposal:
         with readable_errors():
             self._trial.set_user_attr(key, value)
 
+    def begin_attempt(self, n_epochs: int) -> int:
+        """Note that a process begins to train the trial; return how many died at it in vain.
+
+        n_epochs: what an earlier process left to go on from
+        A process that got further than the one before did not die in vain.
+        """
+        n_epochs = max(n_epochs, self._last_step)
+        before = self.note.get("attempt")
+        deaths = before["deaths"] + 1 if before and n_epochs <= before["n_epochs"] else 0
+        self.write_note("attempt", {"n_epochs": n_epochs, "deaths": deaths})
+        return int(deaths)
+
+    def end_attempt(self) -> None:
+        """Note that the process left the trial on purpose, to be continued."""
+        self.write_note("attempt", None)
+
     def report(self, n_epochs: int, mean: float, *, horizon_free: bool) -> bool:
         """Tell Optuna the mean after `n_epochs` epochs; return whether to prune.
 
@@ -128,11 +144,13 @@ def comparable_step(n_epochs: int, horizon: int, *, horizon_free: bool) -> int |
 
 
 def next_proposal(study: optuna.Study, spec: StudySpec) -> Proposal:
-    """Return the trial that an earlier session left running, or a new one."""
+    """Return the trial that an earlier session left running, an enqueued one, or a new one."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     # The sampler is made anew for each trial, from (seed, number): where a session begins and ends
     # does not change what is proposed.
-    number = running[0].number if running else len(study.get_trials(deepcopy=False))
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    begun = [*running, *waiting]
+    number = begun[0].number if begun else len(study.get_trials(deepcopy=False))
     study.sampler = make_sampler(spec, number)
     study.pruner = spec.pruner or optuna.pruners.MedianPruner()
     try:
@@ -159,7 +177,8 @@ def _continued(study: optuna.Study, running: FrozenTrial, spec: StudySpec) -> Tr
     """Return a trial that was left running, with the parameters that it did not live to store."""
     trial = Trial(study, running._trial_id)
     if not spec.sampled.keys() <= running.params.keys():
-        trial._fixed_params = _proposed_again(study, running.number, spec)
+        # Those of an enqueued trial are with it from the start.
+        trial._fixed_params = trial._fixed_params or _proposed_again(study, running.number, spec)
         for name, distribution in spec.sampled.items():
             trial._suggest(name, distribution)
     return trial
@@ -222,10 +241,10 @@ def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
     return TrialResult.of_plain(trial.number, {**spec.fixed, **trial.params}, note, spec)
 
 
-def run_ids_of_running(study: optuna.Study) -> list[str]:
-    """Return the MLflow runs of the trials that an earlier session left unfinished."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [trial.user_attrs["mlflow_run"] for trial in trials if "mlflow_run" in trial.user_attrs]
+def run_ids(study: optuna.Study) -> list[str]:
+    """Return the MLflow runs of all trials that have one."""
+    notes = (trial.user_attrs for trial in study.get_trials(deepcopy=False))
+    return [note["mlflow_run"] for note in notes if "mlflow_run" in note]
 
 
 def run_id_of(study: optuna.Study, number: int) -> str | None:

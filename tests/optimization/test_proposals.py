@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from pipeline.errors import BadInput
-from pipeline.optimization import exhausted, finished, next_proposal, run_ids_of_running
+from pipeline.optimization import exhausted, finished, next_proposal, run_ids
 from pipeline.results import Outcome
 
 N_TRIALS = 14
@@ -121,13 +121,14 @@ def test_a_running_trial_comes_before_a_new_one(spec, open_journal, run_trial):
     assert next_proposal(study, spec).number == 1
 
 
-def test_the_runs_of_running_trials_are_known(spec, open_journal, run_trial):
+def test_the_runs_of_all_trials_are_known(spec, open_journal, run_trial):
     study = open_journal(spec)
     ended = next_proposal(study, spec)
     ended.write_note("mlflow_run", "ended")
     run_trial(ended, spec, curve(ended.params))
     next_proposal(study, spec).write_note("mlflow_run", "running")
-    assert run_ids_of_running(open_journal(spec)) == ["running"]
+    next_proposal(study, spec)  # has none yet
+    assert run_ids(open_journal(spec)) == ["ended", "running"]
 
 
 class Asked(optuna.pruners.NopPruner):
@@ -246,3 +247,20 @@ def test_a_grid_is_proposed_once_over_sessions_and_then_ends(make_spec, open_jou
 def test_other_samplers_are_never_exhausted(make_spec, open_journal):
     spec = make_spec(max_epochs=CategoricalDistribution([1]))
     assert not exhausted(open_journal(spec), spec)
+
+
+def test_a_process_that_gets_a_trial_no_further_died_in_vain(spec, open_journal):
+    def began(n_epochs):
+        return next_proposal(open_journal(spec), spec).begin_attempt(n_epochs)
+
+    assert [began(n) for n in (0, 0, 0)] == [0, 1, 2]
+    assert [began(n) for n in (3, 3)] == [0, 1]  # it got to epoch 3, and not beyond
+    next_proposal(open_journal(spec), spec).end_attempt()
+    assert began(3) == 0  # it left on purpose
+
+
+def test_reported_epochs_are_progress_too(spec, open_journal):
+    proposal = next_proposal(open_journal(spec), spec)
+    assert proposal.begin_attempt(0) == 0
+    proposal.report(1, 1.0, horizon_free=True)
+    assert next_proposal(open_journal(spec), spec).begin_attempt(0) == 0

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
-from pipeline.optimization import next_proposal, open_study
+from pipeline.optimization import next_proposal, open_study, read_study
 
 FIRST_RECORD = b'{"op_code":0,"worker_id":"'
 
@@ -57,6 +57,20 @@ def test_a_dead_writers_lock_is_not_waited_for(make_spec, open_journal, tmp_path
     start = time.monotonic()
     next_proposal(open_journal(spec), spec)
     assert time.monotonic() - start < 5  # Optuna waits for 30 s
+
+
+def test_a_study_that_is_read_is_left_to_whoever_writes_it(make_spec, open_journal, tmp_path):
+    spec, path = make_spec(), tmp_path / "journal.log"
+    next_proposal(open_journal(spec), spec)
+    torn = path.read_bytes() + b'{"op_code":8,"worker_id":"half a rec'
+    path.write_bytes(torn)
+    lock = path.with_name("journal.log.lock")
+    lock.touch()
+    assert len(read_study(path, "study").trials) == 1
+    assert path.read_bytes() == torn
+    assert lock.exists()
+    with pytest.raises(StoreUnavailable, match="must be in its storage"):
+        read_study(path, "another")
 
 
 @pytest.mark.parametrize(
