@@ -13,6 +13,7 @@ from typing import Any
 
 _HOMES = {
     "search": "pipeline.search",
+    "nested_search": "pipeline.search",
     "StudySpec": "pipeline.spec",
     "Budget": "pipeline.spec",
     "EarlyStopping": "pipeline.spec",

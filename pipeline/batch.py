@@ -6,7 +6,10 @@ import json
 import os
 import platform
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,50 +17,71 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from pipeline.errors import AnotherRunActive, Interrupted, StoreUnavailable
+from pipeline.errors import AnotherRunActive, ExitCode, Interrupted, StoreUnavailable
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C, whoever ends the job, and Slurm's warning before its limit (`--signal=USR1@120`)."""
 
 
 @contextmanager
-def only_run_of(folder: Path) -> Iterator[None]:
+def only_run_of(folder: Path, *, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the study's lock. Raises AnotherRunActive, naming the holder, when it is taken.
 
-    The lock goes with its process, however that ends. Raises StoreUnavailable when the folder
-    cannot be written.
+    The lock goes with its process, however that ends.
+
+    waiting: wait for the lock instead; called every second with the holder, and raises to give up
+    Raises StoreUnavailable when the folder cannot be written.
     """
-    holder = folder / "holder.json"
+    lock, holder = FileLock(folder / "lock", timeout=0), folder / "holder.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", timeout=0).acquire()
-    except Timeout:
-        text = holder.read_text(encoding="utf-8").strip() if holder.exists() else ""
-        raise AnotherRunActive(
-            f"another process is running this study: {text or 'unknown'}"
-        ) from None
+        while True:
+            try:
+                held = lock.acquire()
+                break
+            except Timeout:
+                note = holder.read_text(encoding="utf-8").strip() if holder.exists() else ""
+                who = note or "unknown"
+                if waiting is None:
+                    raise AnotherRunActive(
+                        f"another process is running this study: {who}"
+                    ) from None
+                waiting(who)
+                time.sleep(1.0)
     except OSError as error:
         raise StoreUnavailable(
             f"results must go to a writable folder, got {folder}: {error.strerror or error}"
         ) from error
-    with lock:
-        who = {
+    with held:
+        who_am_i = {
             "host": platform.node(),
             "pid": os.getpid(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         try:
-            holder.write_text(json.dumps(who), encoding="utf-8")
+            holder.write_text(json.dumps(who_am_i), encoding="utf-8")
             yield
         finally:
             holder.unlink(missing_ok=True)
 
 
-class StopRequest:
-    """Whether SIGINT or SIGTERM asked the search to stop after the current epoch.
+GRACE_SECS = 30.0
+"""Longest that an epoch may go on after a signal; systemd waits 90 seconds, Kubernetes 30."""
 
-    A second signal ends the process at once, also in the middle of a long call into a library.
+
+class StopRequest:
+    """Whether a signal asked the search to stop after the current epoch.
+
+    An epoch that goes on for `grace_secs` more is given up: `last_words` leaves everything as it
+    was after the epoch before, and the process ends. A second signal ends it at once, also in the
+    middle of a long call into a library.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace_secs: float = GRACE_SECS) -> None:
         self.signal: signal.Signals | None = None
+        self.last_words: Callable[[], None] = lambda: None
+        self._grace_secs = grace_secs
+        self._timer: threading.Timer | None = None
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -70,15 +94,16 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen while the block runs. Only the main thread may; elsewhere this does nothing."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
         try:
-            before = {number: signal.signal(number, self._receive) for number in numbers}
+            before = {number: signal.signal(number, self._receive) for number in SIGNALS}
         except ValueError:  # not the main thread
             yield
             return
         try:
             yield
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -86,5 +111,34 @@ class StopRequest:
         self.signal = signal.Signals(number)
         # Python runs handlers between its own instructions only; the system's default does not
         # wait for the end of a compilation.
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
+        self._timer = threading.Timer(self._grace_secs, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _give_up(self) -> None:
+        try:
+            self.last_words()
+            print(
+                f"the epoch went on for {self._grace_secs:g} s after the signal and was given up; "
+                "the same command continues before it",
+                file=sys.stderr,
+                flush=True,
+            )
+        finally:
+            os._exit(ExitCode.INTERRUPTED)
+
+
+class Waiting:
+    """Waits for another process: says so once, and gives up after a signal."""
+
+    def __init__(self, say: Callable[[str], None], stop: StopRequest) -> None:
+        self._say, self._stop, self._said = say, stop, False
+
+    def __call__(self, holder: str) -> None:
+        """Take that the other process is still there. Raises Interrupted after a signal."""
+        if not self._said:
+            self._say(f"waiting for the process that is running this study: {holder}")
+        self._said = True
+        self._stop.raise_if_asked()

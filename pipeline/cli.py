@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from pipeline import ending
 from pipeline.errors import BadInput, ExitCode, unknown_name
+from pipeline.retry import DEFAULT_PATIENCE_SECS
 
 if TYPE_CHECKING:
     from pipeline.spec import StudySpec
@@ -32,16 +35,32 @@ EXIT_CODES = "exit codes:\n" + "\n".join(
 SETTABLE = {
     "name", "batch_size", "class_weight", "rule", "test_size", "seed", "engine", "threads",
     "objective.metric", "objective.direction", "early_stopping.patience",
-    "early_stopping.min_delta", "budget.n_trials", "budget.timeout_secs",
-    "budget.max_failures_in_a_row", "choose_within_schedule", "refit.enabled", "refit.policy",
-    "refit.n_seeds", "refit.keep_folds",
+    "early_stopping.min_delta", "choose_within_schedule", "budget.n_trials", "budget.timeout_secs",
+    "budget.max_fold_epochs", "budget.max_updates", "budget.max_failures_in_a_row",
+    "refit.enabled", "refit.policy", "refit.n_seeds", "refit.keep_folds",
 }  # fmt: skip
 """Fields whose values can be written on a command line; the others are Python objects."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistyped option as every other end is told."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
+        module = self.prog.rpartition(" ")[2]
+        end = ending.Ending(ExitCode.BAD_INPUT, error=message)
+        ending.tell(end, module, _ending_options_in(self._given), seconds=0.0)
+        raise SystemExit(end.exit_code)
+
+
 def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the options of `python -m pipeline.search`; exits with 2 where they are off."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m pipeline.search",
         description="Find the learning rate and the number of epochs to train a Keras model with.",
         epilog=EXIT_CODES,
@@ -55,17 +74,32 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "--timeout", type=seconds, metavar="TIME", help="end after TIME: 90, 90s, 15m or 2h"
     )
     parser.add_argument(
+        "--if-running", choices=("skip", "wait"), default="skip",
+        help="another process is running this study: leave with exit code 5, or wait for it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-fold-epochs", type=int, metavar="N", help="epochs in all, summed over folds"
+    )
+    parser.add_argument(
+        "--max-updates", type=int, metavar="N", help="optimizer steps in all, summed over folds"
+    )
+    parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow's store (default: mlruns/mlflow.db)"
     )
     parser.add_argument(
+        "--warm-start", type=int, nargs="?", const=5, default=0, metavar="N",
+        help="begin a new study with the N best trials (5) of the latest earlier one of its name",
+    )  # fmt: skip
+    parser.add_argument(
         "--dry-run", action="store_true", help="check everything, time an epoch, print the cost"
     )
+    _add_ending(parser)
     return parser.parse_args(arguments)
 
 
 def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the options of `python -m pipeline.report`; exits with 2 where they are off."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m pipeline.report",
         description="Answer a finished search again, and compare the ways of choosing epochs.",
         epilog=EXIT_CODES,
@@ -83,12 +117,13 @@ def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "--refit-each", action="store_true",
         help="train on all rows for each way's number of epochs, and score the test rows",
     )  # fmt: skip
-    parser.set_defaults(trials=None, timeout=None)
+    parser.set_defaults(trials=None, timeout=None, max_fold_epochs=None, max_updates=None)
+    _add_ending(parser)
     return parser.parse_args(arguments)
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
-    """Add what says which study: its file, changes of its fields, where it is stored."""
+def add_study_name(parser: argparse.ArgumentParser) -> None:
+    """Add the study, a file or a name."""
     parser.add_argument(
         "study",
         nargs="?",
@@ -96,7 +131,25 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
         metavar="STUDY",
         help=f"a study file, or a name under studies/ (default: {DEFAULT_STUDY})",
     )
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    """Add what says which study: its file, changes of its fields, where it is stored."""
+    add_study_name(parser)
     parser.add_argument("--seed", type=int, metavar="N", help="of splits, weights, row orders")
+    parser.add_argument(
+        "--confirm",
+        type=int,
+        metavar="N",
+        help="train the best N trials again, on other seeds and splits, before naming the winner",
+    )
+    parser.add_argument(
+        "--nested",
+        type=int,
+        metavar="K",
+        help="measure what searching like this is worth: a whole search inside each of K folds, "
+        "each scored on rows that it never saw",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -108,18 +161,63 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage", metavar="URI", help="Optuna's: a journal file or a database URL"
     )
+    parser.add_argument(
+        "--store-patience", type=seconds, metavar="TIME", default=DEFAULT_PATIENCE_SECS,
+        help="how long a store that is locked or away is tried again: 90, 90s, 15m or 2h "
+        f"(default: {DEFAULT_PATIENCE_SECS:g}s)",
+    )  # fmt: skip
+
+
+def _add_ending(parser: argparse.ArgumentParser) -> None:
+    """Add what says how the command tells what it does and how it ended."""
+    parser.add_argument(
+        "--json", action="store_true",
+        help="print one JSON object on standard output, whatever the end, and nothing else",
+    )  # fmt: skip
+    parser.add_argument(
+        "--quiet", action="store_true", help="say nothing on standard error but errors"
+    )
+    parser.add_argument(
+        "--log-file", metavar="FILE", help="also log to FILE: 10 MB each, five older ones are kept"
+    )
+    parser.add_argument(
+        "--on-finish", metavar="COMMAND",
+        help="at every end, run COMMAND in a shell with the JSON object on its standard input, for "
+        f"{ending.ON_FINISH_TIMEOUT_SECS:g} seconds at most; it changes no exit code",
+    )  # fmt: skip
+
+
+def _ending_options_in(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return those options as far as they can be read beside one that cannot."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    _add_ending(parser)
+    try:
+        return parser.parse_known_args(arguments)[0]
+    except argparse.ArgumentError:  # an option without its value
+        return argparse.Namespace(json="--json" in arguments, on_finish=None)
 
 
 def seconds(text: str) -> float:
-    """Return a duration in seconds from "90", "90s", "15m" or "2h"."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    """Return a duration in seconds from "90", "90s", "15m", "2h" or "30d"."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
     try:
         return float(number) * unit
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"must be seconds, or a number with s, m or h, got {text!r}"
+            f"must be seconds, or a number with s, m, h or d, got {text!r}"
         ) from None
+
+
+def check_together(options: argparse.Namespace) -> None:
+    """Raise BadInput for options that do not go together."""
+    names = {"--confirm": options.confirm, "--nested": options.nested}
+    given = [name for name, value in names.items() if value is not None]
+    given += ["--dry-run"] * options.dry_run
+    if len(given) > 1:
+        raise BadInput(
+            f"of --confirm, --nested and --dry-run one at a time, got {' and '.join(given)}"
+        )
 
 
 def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
@@ -147,6 +245,8 @@ def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
     named = {
         "budget.n_trials": options.trials,
         "budget.timeout_secs": options.timeout,
+        "budget.max_fold_epochs": options.max_fold_epochs,
+        "budget.max_updates": options.max_updates,
         "seed": options.seed,
     }
     for name, value in named.items():

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import confirmation
 from pipeline.choice import EpochChoice, PatientBest, choices_of_all_rules
 from pipeline.diagnosis import Diagnosis
-from pipeline.files import write_whole
+from pipeline.files import json_text, write_whole
 from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult, ranked
 from pipeline.space import middle
 from pipeline.spec import Refit
@@ -46,6 +47,7 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
         "rule": choice.rule,
         "reason": choice.reason,
         "evidence": dataclasses.asdict(result.evidence),
+        "confirmation": None if result.confirmation is None else result.confirmation.as_plain(),
         "diagnosis": None if best.diagnosis is None else _diagnosis(best.diagnosis),
         "params": dict(best.params),
         "trial": best.number,
@@ -56,13 +58,12 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
             "n_rows": result.evidence.n_training_rows,
             "batch_size": best.params["batch_size"],
         },
+        "warm_start": result.warm_start and result.warm_start.as_plain(),
         "refit": None if refit is None else dataclasses.asdict(refit),
         "ways": [dataclasses.asdict(way) for way in ways_of(result)],
         "runners_up": [_runner_up(trial) for trial in _runners_up(result)],
-        "trials": {**{outcome.label: 0 for outcome in Outcome}, **outcomes(result.trials)},
-        "fold_epochs": n_fold_epochs(result),
-        "updates": sum(trial.n_updates for trial in result.trials),
-        "seconds": sum(trial.seconds for trial in result.trials),
+        "budget_over": result.budget_over,
+        **costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs),
         "mlflow_run": result.run_url,
         "mlflow_ui": result.ui_command,
         **record,
@@ -71,17 +72,7 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(path: Path, values: Mapping[str, Any]) -> None:
     """Write the decision as JSON, whole or not at all."""
-    text = json.dumps(_finite(values), indent=2, default=str, allow_nan=False)
-    write_whole(path, f"{text}\n".encode())
-
-
-def _finite(value: Any) -> Any:
-    """Return plain values with null for NaN and infinity, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_whole(path, f"{json_text(values, indent=2)}\n".encode())
 
 
 def refit_in(
@@ -99,9 +90,23 @@ def refit_in(
     same = tuple(values[key] for key in ("trial", "n_epochs", "params", "run_id")) == decided
     if not same or not values["refit"]:
         return None
-    made = RefitResult(**values["refit"])
+    made = RefitResult(**_numbers(values["refit"]))
     as_wanted = (made.policy, made.n_seeds) == (refit.policy, refit.n_seeds)
     return made if as_wanted and (made.folds_model_uri or not refit.keep_folds) else None
+
+
+def _numbers(refit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a written refit with NaN for what JSON made null: scores that were not finite."""
+
+    def read(scores: Mapping[str, float | None]) -> dict[str, float]:
+        return {name: math.nan if value is None else value for name, value in scores.items()}
+
+    return {
+        **refit,
+        "test_metrics": read(refit["test_metrics"]),
+        "folds_test_metrics": read(refit["folds_test_metrics"]),
+        "seeds_test_metrics": [read(each) for each in refit["seeds_test_metrics"]],
+    }
 
 
 def answer(result: StudyResult) -> str:
@@ -125,6 +130,14 @@ def answer(result: StudyResult) -> str:
         f"  {'trials':<23}{_trials(result)}",
         f"  {'all this about':<23}training on {evidence.n_training_rows} rows, as each fold does",
     ]
+    if result.budget_over:
+        lines.append(f"  {'budget':<23}{result.budget_over} ended the search before all its trials")
+    if result.confirmation is not None:
+        confirmed = confirmation.in_words(result.confirmation)
+        lines += [f"  {label:<23}{text}" for label, text in confirmed.items()]
+    if before := result.warm_start:
+        now = before.against(best.params["learning_rate"], choice.n_epochs)
+        lines.append(f"  {'last time':<23}{now}")
     if optimism := _optimism(result):
         lines.append(f"  {'looks too good by':<23}{optimism}")
     if undecided := evidence.undecided(best.curves.n_epochs if best.curves else 1):
@@ -148,7 +161,7 @@ def answer(result: StudyResult) -> str:
                 + (f", test rows {_scores(refit.folds_test_metrics)}" * bool(refit.test_metrics))
             )
     lines += [
-        f"  {'decision':<23}{_short(result.decision_path)}",
+        f"  {'decision':<23}{short(result.decision_path)}",
         f"  {'MLflow':<23}{result.run_url}",
         f"  {'':<23}{result.ui_command}",
     ]
@@ -188,9 +201,17 @@ def _other_rules(best: TrialResult, choice: EpochChoice) -> str:
     )
 
 
-def n_fold_epochs(result: StudyResult) -> int:
-    """Return the epochs trained until the answer, summed over folds; the refit not counted."""
-    return sum(trial.n_fold_epochs for trial in result.trials) + result.n_extra_fold_epochs
+def costs(trials: Sequence[TrialResult], *, n_extra_fold_epochs: int = 0) -> dict[str, Any]:
+    """Return what was trained, over all sessions; the refit not counted.
+
+    n_extra_fold_epochs: trained for the best trial beyond the search
+    """
+    return {
+        "trials": {**{outcome.label: 0 for outcome in Outcome}, **outcomes(trials)},
+        "fold_epochs": sum(trial.n_fold_epochs for trial in trials) + n_extra_fold_epochs,
+        "updates": sum(trial.n_updates for trial in trials),
+        "seconds": sum(trial.seconds for trial in trials),
+    }
 
 
 def _epochs(result: StudyResult) -> str:
@@ -209,7 +230,8 @@ def _epochs(result: StudyResult) -> str:
 
 def _trials(result: StudyResult) -> str:
     best, equivalent = result.best, result.evidence.equivalent_trials
-    text = f"{best.number} is the best of {_count(result.trials)}"
+    rank = "is the best" if result.confirmation is None else "was confirmed as the best"
+    text = f"{best.number} {rank} of {_count(result.trials)}"
     if equivalent is None:
         return text
     others = [str(number) for number in equivalent if number != best.number]
@@ -284,5 +306,6 @@ def _runner_up(trial: TrialResult) -> dict[str, Any]:
     }
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """Return a path as seen from the working directory, if it lies in it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

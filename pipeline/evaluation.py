@@ -9,9 +9,12 @@ import numpy as np
 
 from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.curves import FoldCurves
-from pipeline.errors import in_one_line
+from pipeline.errors import StoreUnavailable, in_one_line
 from pipeline.results import Outcome, TrialResult
 from pipeline.session import Session
+
+MAX_DEATHS = 2
+"""Processes that may die at one trial without getting it any further: more would, for ever."""
 
 
 def evaluate(
@@ -27,7 +30,15 @@ def evaluate(
     proposal.write_note("mlflow_run", run.run_id)
     session.display.trial_started(proposal.number, proposal.params)
     start = time.perf_counter()
-    trial = train(proposal, session, run)
+    name = f"trial_{proposal.number:03d}"
+    if proposal.begin_attempt(session.snapshots.n_epochs(name)) >= MAX_DEATHS:
+        trial = Training().ended(
+            Outcome.FAILED,
+            f"{MAX_DEATHS} processes in a row died while they trained this trial, without getting "
+            "it any further: is its memory enough?",
+        )
+    else:
+        trial = train(proposal, session, run, name)
     result = TrialResult(
         number=proposal.number,
         params=proposal.params,
@@ -41,9 +52,13 @@ def evaluate(
         training=trial.training_mean,
         diverged=trial.diverged,
     )
+    if result.outcome is not Outcome.INTERRUPTED:
+        session.unwritten.keep(name, run.epochs)
     if result.value is not None:
         out_of_fold.keep(session.question, result, trial.row_losses)
     proposal.tell(result)
+    if result.outcome is not Outcome.INTERRUPTED:
+        session.snapshots.drop(name)
     run.end(result, session.spec.objective)
     session.display.trial_ended(result)
     return result, trial.kept
@@ -70,8 +85,13 @@ class Training:
         return self
 
 
-def train(proposal: optimization.Proposal, session: Session, run: tracking.TrialRun) -> Training:
-    """Train one proposal on all folds in lockstep until it ends."""
+def train(
+    proposal: optimization.Proposal, session: Session, run: tracking.TrialRun, name: str
+) -> Training:
+    """Train one proposal on all folds in lockstep until it ends, from its last snapshot on.
+
+    name: of its snapshots
+    """
     spec, objective = session.spec, session.spec.objective
     trial = Training()
     try:
@@ -79,16 +99,26 @@ def train(proposal: optimization.Proposal, session: Session, run: tracking.Trial
         trial.horizon_free = lockstep.horizon_free
         trial.any_epoch = lockstep.horizon_free or spec.choose_within_schedule
         names = lockstep.program.metric_names
-        watched = [names.index(name) for name in ("loss", objective.metric)]
+        watched = [names.index(metric) for metric in ("loss", objective.metric)]
+        if session.snapshots.restore(name, lockstep):
+            at = f"epoch {lockstep.n_epochs}, from its snapshot"
+            session.display.say(f"trial {proposal.number} goes on after {at}")
+            session.log_epochs(run, lockstep, range(1, lockstep.n_epochs + 1))
+    except StoreUnavailable:
+        raise
     except Exception as error:  # a proposal may ask for a model that cannot be: others can
         return trial.ended(Outcome.FAILED, in_one_line(error))
+    n_before = lockstep.n_epochs
+    if n_before and session.must_stop(len(lockstep.states) * n_before, lockstep.n_updates):
+        proposal.end_attempt()
+        return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_before}")
     while True:
         try:
             scores = lockstep.advance()
         except Exception as error:  # out of memory, most often
             return trial.ended(Outcome.FAILED, in_one_line(error))
         n_epochs, trial.n_updates = lockstep.n_epochs, lockstep.n_updates
-        run.log_epoch(n_epochs, tracking.epoch_metrics(names, scores, lockstep.learning_rate()))
+        session.log_epochs(run, lockstep, [n_epochs])
         if not np.isfinite(scores[:, watched]).all():
             trial.diverged = True
             reason = f"diverged: the loss is not finite after epoch {n_epochs}"
@@ -111,5 +141,8 @@ def train(proposal: optimization.Proposal, session: Session, run: tracking.Trial
             return trial.ended(
                 Outcome.STOPPED_EARLY, f"no better for {patience} epochs after {n_epochs}"
             )
-        if session.must_stop():
+        must_stop = session.must_stop(len(lockstep.states) * n_epochs, lockstep.n_updates)
+        session.snapshots.keep(name, lockstep, now=must_stop)
+        if must_stop:
+            proposal.end_attempt()
             return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_epochs}")

@@ -54,6 +54,12 @@ def keep(question: Question, trial: TrialResult, row_losses: Sequence[np.ndarray
         _write(_path(question, f"trial_{trial.number:03d}"), as_in(trial.curves, row_losses) or ())
 
 
+def of_trial(question: Question, trial: TrialResult) -> list[np.ndarray] | None:
+    """Return what `keep` wrote, None where the losses were not known."""
+    path = _path(question, f"trial_{trial.number:03d}")
+    return _read(path) if path.exists() else None
+
+
 def keep_winner(question: Question, row_losses: Sequence[np.ndarray] | None) -> None:
     """Write the winner's losses, by fold [n_validation_rows, n_epochs], if they are known."""
     _write(_path(question, "winner"), row_losses or ())
@@ -80,10 +86,9 @@ def of_candidates(
         return None
     columns, n_values = [_by_row(winner_rows, question.folds)], 0
     for trial in trials[1:]:
-        path = _path(question, f"trial_{trial.number:03d}")
-        if not path.exists():
+        by_fold = of_trial(question, trial)
+        if by_fold is None:
             return None
-        by_fold = _read(path)
         columns.append(_by_row(by_fold if trial.any_epoch else _last(by_fold), question.folds))
         n_values += columns[-1].size
         if n_values > MAX_VALUES:

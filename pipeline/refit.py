@@ -63,17 +63,27 @@ def fit(result: StudyResult, session: Session) -> training.FittedModel:
     """Train on all development rows, for the length that the refit's policy makes of the choice."""
     rows, length = session.question.development, length_of(result, session)
     refit, first = session.spec.refit, len(session.question.folds)
+    name = f"refit_{result.best.number:03d}_{length.n_epochs}_epochs"
+
+    def each_epoch(lockstep: training.LockstepTraining) -> None:
+        if lockstep.n_epochs == 0:
+            session.snapshots.restore(name, lockstep)
+        session.snapshots.keep(name, lockstep, now=bool(session.stop))
+        session.stop.raise_if_asked()
+
     models = f"{refit.n_seeds} models" if refit.n_seeds > 1 else "refit"
     session.display.say(f"{models} on {rows.n_rows} rows for {length.n_epochs} epochs …")
-    return training.fit_on_all_rows(
+    fitted = training.fit_on_all_rows(
         session.spec,
         rows,
         {**result.best.params, "max_epochs": length.horizon},
         length.n_epochs,
         folds=range(first, first + refit.n_seeds),
         jit=session.engine.jit,
-        go_on=session.stop.raise_if_asked,
+        each_epoch=each_epoch,
     )
+    session.snapshots.drop(name)
+    return fitted
 
 
 def length_of(result: StudyResult, session: Session) -> RefitLength:
@@ -106,9 +116,7 @@ def log_and_score(
                 f"the refit model cannot be served without this study's code: {reason}"
             )
         uris[name] = tracking.log_fitted_model(
-            run.store,
-            experiment_id=run.experiment_id,
-            run_id=run.run_id,
+            run,
             name=name,
             files=files,
             rows=sample,
@@ -117,9 +125,10 @@ def log_and_score(
             params=result.best.params,
         )
     scores = {name: fitted.score(test) if test else {} for name, fitted in served.items()}
-    if test:
-        holdout.note_use(question, f"refit of trial {result.best.number}", n_models=len(served))
     seeds = served["model"].each() if test and session.spec.refit.n_seeds > 1 else []
+    if test:
+        n_models = len(served) + len(seeds)
+        holdout.note_use(question, f"refit of trial {result.best.number}", n_models=n_models)
     return RefitResult(
         policy=session.spec.refit.policy,
         n_seeds=session.spec.refit.n_seeds,

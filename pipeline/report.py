@@ -12,59 +12,72 @@ from __future__ import annotations
 if __name__ == "__main__":
     # Before the heavy imports below: --help and mistyped options answer at once.
     from pipeline.cli import report_options
+    from pipeline.ending import end_process
 
-    OPTIONS = report_options()
+    end_process("pipeline.report", report_options())
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import decision, holdout, optimization, training
+from pipeline import confirm, decision, holdout, optimization, training, warm_start
 from pipeline.cli import with_options
-from pipeline.errors import BadInput, ExitCode, NoResult, PipelineError
+from pipeline.ending import Ending
+from pipeline.errors import BadInput, ExitCode, NoResult
 from pipeline.evidence import gathered
 from pipeline.question import Question, pose
 from pipeline.refit_length import RefitLength
-from pipeline.results import StudyResult, ranked
+from pipeline.results import StudyResult
 from pipeline.study_file import load_study
 from pipeline.ways import Way
 from pipeline.winner import chosen, saved
 
 
-def result_of(question: Question, study: Any) -> StudyResult:
-    """Return a finished search's result from its stores, with the study's rule of today.
+def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, Any]]:
+    """Return a finished search's result with the study's rule of today, and its written decision.
 
     study: Optuna's
     Raises NoResult when the search has not come to an answer yet.
     """
     spec, path = question.spec, question.folder / "decision.json"
     trials = optimization.finished(study, spec)
-    best = next(iter(ranked(trials, spec.objective)), None)
-    winner = None if best is None else saved(question, best)
-    if winner is None or not path.exists():
+    written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    # Not always the best of the search: --confirm may have named another.
+    decided = next((trial for trial in trials if trial.number == written.get("trial")), None)
+    winner = None if decided is None else saved(question, decided)
+    if winner is None:
         raise NoResult(
             f"study {question.name} must have been searched to its end, got {len(trials)} finished "
             "trial(s) and no answer yet; the search's command continues it"
         )
+    confirmation = None
+    if met := written["confirmation"]:
+        n_met = len(met["trials"]) + len(met["diverged"])
+        confirmation = confirm.known(trials, n_met, question)
     choice = chosen(spec, winner.trial)
-    written = json.loads(path.read_text(encoding="utf-8"))
-    return StudyResult(
+    evidence = gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses)
+    result = StudyResult(
         spec=spec,
         signature=question.signature,
         trials=trials,
         best=winner.trial,
         choice=choice,
-        evidence=gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses),
+        evidence=evidence,
         open_end=winner.open_end,
-        n_extra_fold_epochs=winner.n_fold_epochs,
+        n_extra_fold_epochs=winner.n_fold_epochs
+        + (confirmation.n_fold_epochs if confirmation else 0),
+        confirmation=confirmation,
+        budget_over=written["budget_over"],
         refit=decision.refit_in(path, winner.trial, choice, spec.refit, written["run_id"]),
         decision_path=path,
         run_url=written["mlflow_run"],
         ui_command=written["mlflow_ui"],
+        warm_start=warm_start.compared(study, winner.trial, trials, evidence),
     )
+    return result, written
 
 
 def refit_each(
@@ -130,8 +143,8 @@ def table(ways: Sequence[Way], scores: dict[int, dict[str, float]], metric: str)
 
 def comparison(
     options: argparse.Namespace, result: StudyResult, question: Question, study: Any
-) -> str:
-    """Return the five ways as text."""
+) -> tuple[str, list[dict[str, Any]]]:
+    """Return the five ways as text, and as plain values."""
     ways = decision.ways_of(result, n_fixed=options.fixed)
     scores = {}
     if options.refit_each:
@@ -148,30 +161,34 @@ def comparison(
             f"{holdout.n_uses(question)} models have been scored on these test rows by now: the "
             "more they are looked at, the less they are a test"
         )
-    return "\n".join(lines)
+    plain = [{**asdict(way), "test_metrics": scores.get(way.n_epochs or 0)} for way in ways]
+    return "\n".join(lines), plain
 
 
-def main(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    try:
-        spec = with_options(load_study(options.study), options)
-        question = pose(spec)
-        journal = options.storage or question.folder / "journal.log"
-        if isinstance(journal, Path) and not journal.exists():
-            raise NoResult(
-                f"study {question.name} must have been searched before it is reported: "
-                f"python -m pipeline.search {options.study}"
-            )
-        study = optimization.open_study(journal, question.name, spec)
-        result = result_of(question, study)
-        print(decision.answer(result))
-        if options.compare or options.refit_each:
-            print("\n" + comparison(options, result, question, study))
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return ExitCode.UNDETERMINED if result.open_end else ExitCode.SUCCESS
+def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
+    """Do what the command's options say and return what there is to tell.
 
-
-if __name__ == "__main__":
-    raise SystemExit(main(OPTIONS))
+    facts: what is known so far goes here, to be told also when this raises
+    """
+    spec = with_options(load_study(options.study), options)
+    facts["study"] = spec.name
+    question = pose(spec)
+    journal = options.storage or question.folder / "journal.log"
+    if isinstance(journal, Path) and not journal.exists():
+        raise NoResult(
+            f"study {question.name} must have been searched before it is reported: "
+            f"python -m pipeline.search {options.study}"
+        )
+    study = optimization.read_study(journal, question.name, patience_secs=options.store_patience)
+    result, written = result_of(question, study)
+    text = decision.answer(result)
+    facts |= {
+        "run_url": result.run_url,
+        "costs": decision.costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs),
+        # What the search knew of itself stays; what the rule of today decides may be new.
+        "decision": {**written, **decision.decision(result, {})},
+    }
+    if options.compare or options.refit_each:
+        compared, facts["comparison"] = comparison(options, result, question, study)
+        text += f"\n\n{compared}"
+    return Ending(ExitCode.UNDETERMINED if result.open_end else ExitCode.SUCCESS, text)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.choice import EpochChoice
+from pipeline.confirmation import Confirmation
 from pipeline.curves import FoldCurves
 from pipeline.diagnosis import Diagnosis, Fit, diagnose
 from pipeline.objective import Objective
@@ -226,6 +227,49 @@ class RefitResult:
     folds_test_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class WarmStart:
+    """What an earlier study of this name began this one with, and whether its answer still holds.
+
+    from_study: its name and signature
+    n_enqueued: how many of its trials were the first here
+    learning_rate, n_epochs, score: its answer, on its own data
+    moved: False when its parameters, trained again on the new data, cannot be told from the new
+        best, nor its number of epochs from the best of their curve; None where that cannot be said
+    reason: why, in words
+    """
+
+    from_study: str
+    n_enqueued: int
+    learning_rate: float
+    n_epochs: int
+    score: float
+    moved: bool | None
+    reason: str
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return this for the decision."""
+        return {
+            "from": self.from_study,
+            "enqueued": self.n_enqueued,
+            "previous": {
+                "learning_rate": self.learning_rate,
+                "n_epochs": self.n_epochs,
+                "score": self.score,
+            },
+            "moved": self.moved,
+            "reason": self.reason,
+        }
+
+    def against(self, learning_rate: float, n_epochs: int) -> str:
+        """Return the earlier answer beside today's, and whether it moved, in words."""
+        verdict = {True: "moved", False: "not moved", None: "cannot be compared"}[self.moved]
+        return (
+            f"learning rate {self.learning_rate:.3g} for {self.n_epochs} epochs "
+            f"({self.from_study}), now {learning_rate:.3g} for {n_epochs}: {verdict}: {self.reason}"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class StudyResult:
     """What a search found.
@@ -233,8 +277,12 @@ class StudyResult:
     best: the best trial, trained on until its curve carries the choice
     evidence: how sure the choice is
     open_end: why more epochs than were trained may be better; "" when they are not
-    n_extra_fold_epochs: trained for the best trial beyond the search
+    n_extra_fold_epochs: trained beyond the search's trials: to confirm, and for the best trial
+    budget_over: which part of the budget ended the search before all its trials; "" for none
+    warm_start: of a study that began with an earlier one's trials
     run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
+    confirmation: how the best trials compared when they met again; None unless that was asked for
+    unsent: what could not be sent to MLflow, why, and where it is kept; "" when all was
     """
 
     spec: StudySpec
@@ -249,6 +297,10 @@ class StudyResult:
     decision_path: Path
     run_url: str
     ui_command: str
+    budget_over: str = ""
+    confirmation: Confirmation | None = None
+    unsent: str = ""
+    warm_start: WarmStart | None = None
 
     def __post_init__(self) -> None:
         if self.best.value is None:

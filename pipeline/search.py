@@ -1,48 +1,54 @@
 """The story of a search: python -m pipeline.search [STUDY].
 
 Load the data. Set test rows aside, split the others into folds, once. Ask Optuna for parameters;
-train all folds one epoch, report the mean, prune, stop early; again, until the trial ends. Choose
-the number of epochs from the best trial's curves. Refit on all rows. Write the decision down.
+train all folds one epoch, report the mean, prune, stop early; again, until the trial ends. Let the
+best trials meet again, if that is asked for. Choose the number of epochs from the best one's
+curves. Refit on all rows. Write the decision down.
 """
 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    # Before the heavy imports below: --help and mistyped options answer at once.
+    # Before the heavy imports below: --help and mistyped options answer at once, and libraries that
+    # do not load are an end like any other.
     from pipeline.cli import search_options
+    from pipeline.ending import end_process
 
-    OPTIONS = search_options()
+    end_process("pipeline.search", search_options())
 
 import argparse
 import dataclasses
-import math
+import json
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from types import ModuleType
 from typing import Any
 
-from pipeline import decision, optimization, plots, tracking, training
-from pipeline.batch import StopRequest, only_run_of
-from pipeline.cli import with_options
-from pipeline.dry_run import cost_of
-from pipeline.errors import (
-    ExitCode,
-    Interrupted,
-    NoResult,
-    PipelineError,
-    StudyFailed,
-)
+from pipeline import decision, optimization, plots, tracking, training, warm_start
+from pipeline.batch import StopRequest, Waiting, only_run_of
+from pipeline.cli import check_together, with_options
+from pipeline.confirm import Plan, confirmed
+from pipeline.dry_run import cost_of, page
+from pipeline.ending import Ending
+from pipeline.errors import ExitCode, Interrupted, NoResult, StudyFailed, require
 from pipeline.evaluation import evaluate
 from pipeline.evidence import gathered
+from pipeline.nested import NestedResult, in_words, referee
+from pipeline.observers import Facts, Logged, Several
 from pipeline.progress import Display, display_for
 from pipeline.question import Question, pose
+from pipeline.recording import Stores, recording
+from pipeline.recovery import complete_runs
 from pipeline.refit import make_models
 from pipeline.results import Outcome, StudyResult, TrialResult
-from pipeline.session import Session
+from pipeline.retry import DEFAULT_PATIENCE_SECS
+from pipeline.session import Session, engine_of
+from pipeline.snapshots import Snapshots
 from pipeline.spec import StudySpec
+from pipeline.spending import Spending
 from pipeline.study_file import load_study
+from pipeline.unwritten import Unwritten
 from pipeline.winner import chosen, settled
 
 
@@ -51,47 +57,91 @@ def search(
     *,
     tracking_uri: str | None = None,
     storage: str | None = None,
+    store_patience_secs: float = DEFAULT_PATIENCE_SECS,
+    n_warm_trials: int = 0,
     display: Display | None = None,
+    confirm: int | None = None,
+    wait: bool = False,
 ) -> StudyResult:
     """Run or continue a study to the end of its budget and return its answer.
 
     tracking_uri: MLflow's store; None is `mlruns/mlflow.db` in the study's project
     storage: Optuna's, a journal file or a URL; None is a journal in the study's folder
+    store_patience_secs: how long a store that is locked or away is tried again. When MLflow's does
+        not come back the answer is given all the same, and says what is `unsent`
+    n_warm_trials: how many of the best trials of the latest earlier study of this name a new study
+        tries first
+    confirm: train so many of the best trials again, on other seeds and splits, before one of them
+        is the winner
+    wait: for another process that is running the same study, rather than raise
     Raises BadInput, StoreUnavailable and AnotherRunActive before anything is trained; NoResult
     when no trial has a value at the end; StudyFailed after too many failures in a row;
     Interrupted after SIGINT or SIGTERM. Whatever was computed by then is kept: the same call
     continues.
     """
+    require(n_warm_trials >= 0, "n_warm_trials", "≥ 0", n_warm_trials)
     display, stop = display or Display(), StopRequest()
-    with stop.listening(), closing(display):
+    with stop.listening():
         question = pose(spec, say=display.say)
-        with only_run_of(question.folder):
-            store = tracking.open_store(tracking_uri, question.home)
-            journal = storage or question.folder / "journal.log"
-            study = optimization.open_study(journal, question.name, spec)
-            engine, why = engine_of(study, question, display)
-            with tracked(store, question, engine, optimization.run_ids_of_running(study)) as run:
-                if run.mended:
-                    display.say(f"{run.mended} run(s) of a killed process marked KILLED in MLflow")
-                deadline = time.monotonic() + (spec.budget.timeout_secs or math.inf)
-                session = Session(question, study, engine, why, run, display, stop, deadline)
-                trials, kept = run_trials(session)
-                return answer(session, trials, kept)
+        plan = None if confirm is None else Plan.of(confirm, question)
+        stores = Stores(tracking_uri, storage, store_patience_secs)
+        return search_on(question, display, stop, stores, plan, n_warm_trials, wait=wait)
 
 
-def engine_of(study: Any, question: Question, display: Display) -> tuple[training.Engine, str]:
-    """Return the engine that was recorded when the study was created, measured if it is new."""
-    spec, rows, folds = question.spec, question.development, question.folds
-    record = study.user_attrs.get("engine")
-    if record is not None:
-        jit = record["mode"] == "xla"
-        engine = training.ResidentEngine(spec, rows, folds, jit=jit, say=display.say)
-        return engine, record["reason"]
-    measured = training.measured_engine(spec, rows, folds, say=display.say)
-    record = {"mode": measured.timing.mode, "reason": measured.reason}
-    study.set_user_attr("engine", record)
-    display.say(f"engine {record['mode']}: {record['reason']}")
-    return measured.engine, measured.reason
+def nested_search(
+    spec: StudySpec,
+    n_folds: int,
+    *,
+    tracking_uri: str | None = None,
+    storage: str | None = None,
+    store_patience_secs: float = DEFAULT_PATIENCE_SECS,
+    display: Display | None = None,
+) -> NestedResult:
+    """Measure what searching like this is worth: a whole search inside each of `n_folds` folds.
+
+    The budget's time is that of one inner search. Raises as `search` does; the same call continues.
+    """
+    display, stop = display or Display(), StopRequest()
+
+    def search_inside(question: Question) -> StudyResult:
+        stores = Stores(tracking_uri, storage, store_patience_secs)
+        return search_on(question, display, stop, stores)
+
+    with stop.listening():
+        return referee(spec, n_folds, search_inside, say=display.say)
+
+
+def search_on(
+    question: Question,
+    display: Display,
+    stop: StopRequest,
+    stores: Stores,
+    plan: Plan | None = None,
+    n_warm_trials: int = 0,
+    *,
+    wait: bool = False,
+) -> StudyResult:
+    """Open or create everything that a search works with, and run it."""
+    spec, folder = question.spec, question.folder
+    waiting = Waiting(display.say, stop) if wait else None
+    with closing(display), only_run_of(folder, waiting=waiting):
+        store, study = stores.opened_for(question, say=display.say)
+        warm_start.begin(study, question, n_warm_trials, storage=stores.storage, say=display.say)
+        engine, why = engine_of(study, question, display)
+        known, unwritten = optimization.run_ids(study), Unwritten(folder / "unwritten")
+        with recording(store, question, engine, known, display, stores.patience_secs) as run:
+            session = Session(
+                question, study, engine, why, run, display, stop,
+                Snapshots(folder / "snapshots", say=display.say), unwritten,
+                Spending(spec, len(question.folds)),
+            )  # fmt: skip
+            stop.last_words = session.leave
+            if n_completed := complete_runs(session):
+                display.say(f"{n_completed} run(s) of a killed process completed in MLflow")
+            trials, kept = run_trials(session)
+            result = answer(session, trials, kept, plan)
+        unwritten.clear()
+        return dataclasses.replace(result, unsent=run.writer.left_behind)
 
 
 def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | None]:
@@ -99,6 +149,8 @@ def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | Non
     spec, budget = session.spec, session.spec.budget
     trials = list(optimization.finished(session.study, spec))
     session.display.search_started(spec, len(session.question.folds), tuple(trials))
+    session.spending.add(trials, here=False)
+    session.spending.keep_back_for(optimization.best(trials, spec))
     kept, n_failures = None, 0
     while len(trials) < budget.n_trials and not session.must_stop():
         if optimization.exhausted(session.study, spec):
@@ -109,8 +161,10 @@ def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | Non
         if result.outcome is Outcome.INTERRUPTED:
             break
         trials.append(result)
+        session.spending.add([result], here=True)
         if optimization.best(trials, spec) is result:
             kept = states
+            session.spending.keep_back_for(result)
         n_failures = n_failures + 1 if result.outcome is Outcome.FAILED else 0
         if n_failures >= budget.max_failures_in_a_row:
             raise StudyFailed(
@@ -127,15 +181,22 @@ def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | Non
 
 
 def answer(
-    session: Session, trials: Sequence[TrialResult], kept: training.Kept | None
+    session: Session,
+    trials: Sequence[TrialResult],
+    kept: training.Kept | None,
+    plan: Plan | None,
 ) -> StudyResult:
     """Choose the epoch from the best trial's whole curve, refit, and write it all down."""
     spec, question, run = session.spec, session.question, session.run
     best = optimization.best(trials, spec)
     if best is None:
         raise NoResult(no_result(trials))
+    confirmation = None
+    if plan is not None and (found := confirmed(trials, plan, session)):
+        best, confirmation = found
     winner = settled(best, kept, session)
     choice = chosen(spec, winner.trial)
+    evidence = gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses)
     path = question.folder / "decision.json"
     result = StudyResult(
         spec=spec,
@@ -143,13 +204,17 @@ def answer(
         trials=tuple(trials),
         best=winner.trial,
         choice=choice,
-        evidence=gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses),
+        evidence=evidence,
         open_end=winner.open_end,
-        n_extra_fold_epochs=winner.n_fold_epochs,
+        n_extra_fold_epochs=winner.n_fold_epochs
+        + (confirmation.n_fold_epochs if confirmation else 0),
+        confirmation=confirmation,
         refit=decision.refit_in(path, winner.trial, choice, spec.refit, run.run_id),
         decision_path=path,
         run_url=run.url,
         ui_command=run.store.ui_command,
+        budget_over=session.spending.over() if len(trials) < spec.budget.n_trials else "",
+        warm_start=warm_start.compared(session.study, winner.trial, trials, evidence),
     )
     write_down(result, session)
     if result.refit is None:
@@ -178,39 +243,6 @@ def write_down(result: StudyResult, session: Session) -> None:
     decision.write(result.decision_path, decision.decision(result, record))
 
 
-@contextmanager
-def tracked(
-    store: tracking.Store, question: Question, engine: training.Engine, to_continue: Sequence[str]
-) -> Iterator[tracking.StudyRun]:
-    """Open the study's MLflow run and end it truthfully: FINISHED, KILLED or FAILED."""
-    spec, rows = question.spec, question.development
-    with tracking.MetricWriter(store.client) as writer:
-        run = tracking.StudyRun.open(
-            store,
-            writer,
-            experiment=spec.name,
-            signature=question.signature,
-            params={
-                **spec.described(),
-                "engine.mode": "xla" if engine.jit else "plain",
-                "splits_hash": question.folds.hash,
-                "data_fingerprint": question.data_fingerprint,
-            },
-            tags=tracking.provenance(question.home),
-            keep_running=to_continue,
-        )
-        status = "FAILED"
-        try:
-            run.log_dataset(rows.x, rows.y, name=spec.name, fingerprint=question.data_fingerprint)
-            yield run
-            status = "FINISHED"
-        except Interrupted:
-            status = "KILLED"
-            raise
-        finally:
-            run.end(status)
-
-
 def no_result(trials: Sequence[TrialResult]) -> str:
     """Return why there is no answer, in words."""
     if not trials:
@@ -221,24 +253,44 @@ def no_result(trials: Sequence[TrialResult]) -> str:
     return f"{text}; the last failure: {failed[-1]}" if failed else text
 
 
-def main(options: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
+def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
+    """Do what the command's options say and return what there is to tell.
+
+    facts: what is known so far goes here, to be told also when this raises
+    """
     stores = {"tracking_uri": options.tracking_uri, "storage": options.storage}
-    try:
-        spec = with_options(load_study(options.study), options)
-        if options.dry_run:
-            print(cost_of(spec, **stores))
-        else:
-            result = search(spec, **stores, display=display_for())
-            print(decision.answer(result))
-            return ExitCode.UNDETERMINED if result.open_end else ExitCode.SUCCESS
-    except PipelineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted before the search began", file=sys.stderr)
-        return ExitCode.INTERRUPTED
-    return ExitCode.SUCCESS
+    spec = with_options(load_study(options.study), options)
+    check_together(options)
+    facts["study"] = spec.name
+    if options.dry_run:
+        rows = cost_of(spec, **stores)
+        return Ending(ExitCode.SUCCESS, page(rows), facts={"dry_run": rows})
+    display = Several(display_for(quiet=options.quiet), Logged(), Facts(facts))
+    stores["store_patience_secs"] = options.store_patience
+    if options.nested is not None:
+        refereed = nested_search(spec, options.nested, **stores, display=display)
+        code = ExitCode.SUCCESS if refereed.determined else ExitCode.UNDETERMINED
+        return Ending(code, in_words(refereed))
+    result = search(
+        spec,
+        **stores,
+        n_warm_trials=options.warm_start,
+        display=display,
+        confirm=options.confirm,
+        wait=options.if_running == "wait",
+    )
+    return ending_with(result)
+
+
+def ending_with(result: StudyResult) -> Ending:
+    """Return what there is to tell of an answer."""
+    code = ExitCode.UNDETERMINED if result.open_end else ExitCode.SUCCESS
+    if result.unsent:
+        code = ExitCode.STORE_UNAVAILABLE
+    decided = json.loads(result.decision_path.read_text(encoding="utf-8"))
+    costs = decision.costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs)
+    facts = {"decision": decided, "run_url": result.run_url, "costs": costs}
+    return Ending(code, decision.answer(result), error=result.unsent, facts=facts)
 
 
 class _CallableModule(ModuleType):
@@ -249,6 +301,3 @@ class _CallableModule(ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
-
-if __name__ == "__main__":
-    raise SystemExit(main(OPTIONS))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,10 @@ from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
 from pipeline.progress import Display
 from pipeline.question import Question
+from pipeline.snapshots import Snapshots
 from pipeline.spec import StudySpec
+from pipeline.spending import Spending
+from pipeline.unwritten import Unwritten
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,9 @@ class Session:
 
     study: Optuna's
     engine, why_engine: the engine that the study was created with, and the reason for its mode
-    deadline: when the budget's time is over, on `time.monotonic`'s clock
+    snapshots: of what is being trained, for whoever continues after this process
+    unwritten: epochs that MLflow may not have yet
+    spending: of the budget
     """
 
     question: Question
@@ -33,21 +37,42 @@ class Session:
     run: tracking.StudyRun
     display: Display
     stop: StopRequest
-    deadline: float
+    snapshots: Snapshots
+    unwritten: Unwritten
+    spending: Spending
 
     @property
     def spec(self) -> StudySpec:
         """The study."""
         return self.question.spec
 
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the budget's time is over."""
-        return time.monotonic() > self.deadline
+    def must_stop(
+        self, n_fold_epochs: int = 0, n_updates: int = 0, *, answering: bool = False
+    ) -> bool:
+        """Say whether a signal or the budget ends training after this epoch.
 
-    def must_stop(self) -> bool:
-        """Say whether a signal or the budget's time ends training after this epoch."""
-        return bool(self.stop) or self.out_of_time
+        n_fold_epochs, n_updates: of what is being trained; answering: it is for the answer
+        """
+        return bool(self.stop) or bool(
+            self.spending.over(n_fold_epochs, n_updates, answering=answering)
+        )
+
+    def leave(self) -> None:
+        """Leave everything so that the same command continues: for a process that must end now."""
+        self.snapshots.keep_current()
+        self.run.end("KILLED")
+
+    def log_epochs(
+        self,
+        run: tracking.TrialRun,
+        lockstep: training.LockstepTraining,
+        counts: Iterable[int],
+    ) -> None:
+        """Log what a training gave after each of these numbers of epochs, unless it was before."""
+        names = lockstep.program.metric_names
+        for n_epochs in counts:
+            scores, rate = lockstep.metrics_after(n_epochs), lockstep.learning_rate_in(n_epochs)
+            run.log_epoch(n_epochs, tracking.epoch_metrics(names, scores, rate))
 
     def lockstep(self, params: Mapping[str, Any]) -> training.LockstepTraining:
         """Return a trial's training on all folds, before its first epoch.
@@ -70,3 +95,18 @@ class Session:
         values = lockstep.history(objective.metric)
         finite = np.logical_and.accumulate(np.isfinite(values).all(axis=0))
         return FoldCurves(values[:, finite], objective, n_repeats=self.question.folds.n_repeats)
+
+
+def engine_of(study: Any, question: Question, display: Display) -> tuple[training.Engine, str]:
+    """Return the engine that was recorded when the study was created, measured if it is new."""
+    spec, rows, folds = question.spec, question.development, question.folds
+    record = study.user_attrs.get("engine")
+    if record is not None:
+        jit = record["mode"] == "xla"
+        engine = training.ResidentEngine(spec, rows, folds, jit=jit, say=display.say)
+        return engine, record["reason"]
+    measured = training.measured_engine(spec, rows, folds, say=display.say)
+    record = {"mode": measured.timing.mode, "reason": measured.reason}
+    study.set_user_attr("engine", record)
+    display.say(f"engine {record['mode']}: {record['reason']}")
+    return measured.engine, measured.reason

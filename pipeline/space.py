@@ -33,6 +33,16 @@ def values(dimension: BaseDistribution | Any) -> tuple[Any, ...]:
             return (dimension,)
 
 
+def contains(dimension: BaseDistribution | Any, value: Any) -> bool:
+    """Whether a value lies in a dimension of the space, or is its one fixed value."""
+    if not isinstance(dimension, BaseDistribution):
+        return bool(value == dimension)
+    try:
+        return dimension._contains(dimension.to_internal_repr(value))
+    except ValueError:
+        return False
+
+
 def middle(dimension: BaseDistribution | Any) -> Any:
     """Return a value from the middle of a dimension: of its logarithm, for a log scale."""
     match dimension:

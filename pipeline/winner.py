@@ -7,20 +7,22 @@ trial is first trained on, unstopped. Then the right edge is looked at, by the k
   the curve, training goes on, up to three times the horizon.
 - Laid out for its horizon: an earlier epoch of it is another schedule, so the question is whether
   the *range* of horizons ended too soon. When the best horizon lies at its upper end, longer ones
-  are trained afresh until one is no better.
+  are trained afresh until one is no better. One that may be cut at any epoch ends at its horizon
+  all the same: past it there is no such schedule.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline import evidence, optimization, out_of_fold, tracking, training
 from pipeline.choice import EpochChoice
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, StoreUnavailable, StudyFailed, in_one_line
 from pipeline.files import write_whole
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
@@ -81,27 +83,34 @@ def settled(best: TrialResult, kept: training.Kept | None, session: Session) -> 
     Raises Interrupted after a signal.
     """
     winner = saved(session.question, best)
-    if winner is not None and not winner.cut and not _can_go_on(winner, best, session.question):
-        return winner
-    if best.any_epoch:
-        winner = _trained_on(best, kept, session)
-    else:
-        winner = _with_longer_schedules(best, session)
-    _save(winner, best, session.question)
+    if winner is None or winner.cut or _can_go_on(winner, best, session.question):
+        if best.any_epoch:
+            winner = _trained_on(best, kept, session)
+        else:
+            winner = _with_longer_schedules(best, session)
+        with suppress(StoreUnavailable):  # said at the end, when all else is done
+            session.run.flush()
+        # What is settled is not trained again: by now its epochs are in MLflow.
+        _save(winner, best, session.question)
+    if not winner.cut:
+        session.snapshots.drop_all(f"winner_{best.number:03d}")
     return winner
 
 
 def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session) -> Winner:
     """Train the best trial to its horizon, and past it while its end is open."""
-    lockstep = session.lockstep(best.params)
-    training.restore(lockstep, kept)
-    n_before, target = lockstep.n_epochs, best.horizon
+    lockstep, name = session.lockstep(best.params), f"winner_{best.number:03d}"
+    if not session.snapshots.restore(name, lockstep):
+        training.restore(lockstep, kept)
+    target = best.horizon
     session.display.say(f"trial {best.number} goes on, unstopped, to its horizon of {target} …")
     run_id = optimization.run_id_of(session.study, best.number)
     run = session.run.start_trial(best.number, best.params, run_id=run_id)
     while True:
-        outcome = _advance(lockstep, target, run, session)
+        outcome = _advance(lockstep, target, run, session, name, n_counted=best.n_fold_epochs)
         trial = _as_trained(best, lockstep, session)
+        if trial.n_fold_epochs < best.n_fold_epochs:  # stopped before it was where it had been
+            trial = best
         why_open = open_end(trial, session.question)
         limit = _limit(best, session.spec)
         if outcome is not Outcome.COMPLETED or not why_open or target >= limit:
@@ -115,15 +124,24 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
     training.say_if_not_repeated(best.curves, trial.curves.values, say=session.display.say)
     winner = Winner(
         trial,
-        out_of_fold.as_in(trial.curves, lockstep.row_losses()),
-        n_fold_epochs=(lockstep.n_epochs - n_before) * len(session.question.folds),
+        out_of_fold.of_trial(session.question, best)
+        if trial is best
+        else out_of_fold.as_in(trial.curves, lockstep.row_losses()),
+        n_fold_epochs=trial.n_fold_epochs - best.n_fold_epochs,
         diverged=outcome is Outcome.FAILED,
     )
-    if winner.diverged or not why_open:
+    if winner.diverged:
         return winner
     if outcome is Outcome.INTERRUPTED:
-        return replace(winner, open_end=f"{why_open}, and the budget is spent", cut=True)
-    return replace(winner, open_end=why_open if _last_is_chosen(trial, session.spec) else "")
+        # Also where the end looks closed: the horizon was not reached.
+        why_open = f"{why_open}, and the budget is spent" if why_open else ""
+        return replace(winner, open_end=why_open, cut=True)
+    if not why_open:
+        return winner
+    is_open = _last_is_chosen(trial, session.spec) and (
+        trial.horizon_free or _at_upper_end(trial, session.spec)
+    )
+    return replace(winner, open_end=why_open if is_open else "")
 
 
 def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
@@ -136,14 +154,17 @@ def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
         )
         if winner.horizon >= limit:
             return Winner(winner, None, n_fold_epochs, why_open)
-        if session.out_of_time:
+        per_epoch = winner.n_updates / winner.n_fold_epochs
+        if session.spending.over(n_fold_epochs, round(n_fold_epochs * per_epoch), answering=True):
             why_open += ", and the budget is spent"
             return Winner(winner, None, n_fold_epochs, why_open, cut=True)
         horizon = min(limit, winner.horizon + math.ceil(STEP * winner.horizon))
         session.display.say(f"{why_open}: a schedule of {horizon} is trained afresh …")
         lockstep = session.lockstep({**best.params, "max_epochs": horizon})
+        name = f"winner_{best.number:03d}_{horizon}_epochs"
+        session.snapshots.restore(name, lockstep)
         run = session.run.start_trial(best.number, lockstep.params, variant=f"{horizon} epochs")
-        outcome = _advance(lockstep, horizon, run, session)
+        outcome = _advance(lockstep, horizon, run, session, name, n_besides=n_fold_epochs)
         n_fold_epochs += lockstep.n_epochs * len(session.question.folds)
         longer = replace(_as_trained(best, lockstep, session), outcome=outcome)
         run.end(longer, session.spec.objective)
@@ -200,26 +221,57 @@ def _save(winner: Winner, best: TrialResult, question: Question) -> None:
 
 
 def _advance(
-    lockstep: training.LockstepTraining, target: int, run: tracking.TrialRun, session: Session
+    lockstep: training.LockstepTraining,
+    target: int,
+    run: tracking.TrialRun,
+    session: Session,
+    name: str,
+    *,
+    n_counted: int = 0,
+    n_besides: int = 0,
 ) -> Outcome:
-    """Train to `target` epochs unless the loss diverges, a signal comes or the time is over."""
+    """Train to `target` epochs unless the loss diverges, a signal comes or the budget is over.
+
+    name: of the snapshots
+    n_counted: fold-epochs of this training that were counted as the search's
+    n_besides: fold-epochs that were trained for the winner besides
+    """
     names = lockstep.program.metric_names
-    watched = [names.index(name) for name in ("loss", session.spec.objective.metric)]
+    watched = [names.index(metric) for metric in ("loss", session.spec.objective.metric)]
+    n_folds, n_before = len(lockstep.states), lockstep.n_epochs
+    session.log_epochs(run, lockstep, range(1, n_before + 1))
+    n_not_new = min(n_before * n_folds, n_counted)
     while lockstep.n_epochs < target:
-        if session.must_stop():
+        n_trained = lockstep.n_epochs * n_folds
+        n_fold_epochs = n_trained - n_not_new + n_besides
+        n_updates = round(n_fold_epochs * lockstep.n_updates / max(n_trained, 1))
+        if session.must_stop(n_fold_epochs, n_updates, answering=True):
+            session.snapshots.keep(name, lockstep, now=True)
             return Outcome.INTERRUPTED
-        scores = lockstep.advance()
-        rate = lockstep.learning_rate()
-        run.log_epoch(lockstep.n_epochs, tracking.epoch_metrics(names, scores, rate))
+        try:
+            scores = lockstep.advance()
+        except Exception as error:  # out of memory, most often
+            raise StudyFailed(
+                f"the best trial could not be trained on: {in_one_line(error)}; its trials stand, "
+                "and the same command tries again"
+            ) from error
+        session.log_epochs(run, lockstep, [lockstep.n_epochs])
         if not np.isfinite(scores[:, watched]).all():
             return Outcome.FAILED
+        session.snapshots.keep(name, lockstep)
     return Outcome.COMPLETED
 
 
 def _as_trained(
     best: TrialResult, lockstep: training.LockstepTraining, session: Session
 ) -> TrialResult:
-    """Return the best trial as it is now trained; its curves end where they are finite."""
+    """Return the best trial as it is now trained; its curves end where they are finite.
+
+    Without curves, and interrupted, when a signal or the budget came before the first epoch.
+    """
+    if not lockstep.n_epochs:
+        nothing = replace(best, outcome=Outcome.INTERRUPTED, curves=None, training=None)
+        return replace(nothing, params=lockstep.params, n_updates=0)
     curves = session.curves_of(lockstep)
     training_metric = session.spec.objective.training_metric
     return replace(
@@ -241,6 +293,8 @@ def _can_go_on(winner: Winner, best: TrialResult, question: Question) -> bool:
 
 
 def _limit(best: TrialResult, spec: StudySpec) -> int:
+    if not best.horizon_free:
+        return best.horizon
     return max(MAX_EXTENSION * best.horizon, spec.longest_horizon)
 
 

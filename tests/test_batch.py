@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.batch import StopRequest, only_run_of
-from pipeline.errors import AnotherRunActive, StoreUnavailable
+from pipeline.batch import StopRequest, Waiting, only_run_of
+from pipeline.errors import AnotherRunActive, Interrupted, StoreUnavailable
 
 ROOT = Path(__file__).parents[1]
 HOLD = """
@@ -149,3 +149,26 @@ def test_outside_the_main_thread_nothing_is_listened_to():
     thread.start()
     thread.join()
     assert entered == [None]
+
+
+def test_a_process_may_wait_for_the_one_that_holds_the_study(tmp_path):
+    said: list[str] = []
+    with process(HOLD, str(tmp_path)) as holder:
+        threading.Timer(1.5, holder.kill).start()
+        with only_run_of(tmp_path, waiting=Waiting(said.append, StopRequest())):
+            assert holder.poll() is not None
+    assert len(said) == 1
+    assert f'"pid": {holder.pid}' in said[0]
+    with only_run_of(tmp_path):  # it was let go again
+        pass
+
+
+def test_a_signal_ends_the_waiting(tmp_path):
+    stop = StopRequest()
+    with process(HOLD, str(tmp_path)):
+        threading.Timer(1.0, lambda: setattr(stop, "signal", signal.SIGTERM)).start()
+        with (
+            pytest.raises(Interrupted, match="SIGTERM"),
+            only_run_of(tmp_path, waiting=Waiting(lambda line: None, stop)),
+        ):
+            pass

@@ -62,6 +62,8 @@ VALUES = [
     ("budget.n_trials", "4", 4),
     ("budget.timeout_secs", "1.5", 1.5),
     ("budget.max_failures_in_a_row", "2", 2),
+    ("budget.max_fold_epochs", "500", 500),
+    ("budget.max_updates", "9000", 9000),
     ("choose_within_schedule", "True", True),
     ("refit.enabled", "False", False),
     ("refit.policy", "updates", "updates"),
@@ -163,7 +165,8 @@ def test_trials_timeout_and_seed_have_options_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("0.5", 0.5)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("30d", 2592000), ("0.5", 0.5)],
 )
 def test_a_duration_has_a_unit(text, seconds):
     assert search_options(["--timeout", text]).timeout == seconds
@@ -186,7 +189,7 @@ def test_the_study_checks_what_an_option_says(option, value):
         ["--trials", "many"],
         ["--timeout", "soon"],
         ["--timeout", "m"],
-        ["--timeout", "1d"],
+        ["--timeout", "1w"],
         ["--seed"],
         ["one", "two"],
     ],

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import search_options
+from pipeline.ending import main
 from pipeline.errors import ExitCode
-from pipeline.search import main
 from tests.tiny_study import write_study
 
 ROOT = Path(__file__).parents[1]
@@ -31,10 +31,12 @@ def test_the_command_answers_and_its_model_serves_raw_rows_in_a_clean_process(ho
     done = subprocess.run(
         command(study), cwd=elsewhere, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr
+    # Three to six epochs are too few for this model, and that is said.
+    assert done.returncode == ExitCode.UNDETERMINED, done.stderr
     assert done.stdout.startswith("Train with learning rate")
+    assert "UNDETERMINED" in done.stdout
     lines = done.stderr.splitlines()
-    assert sum(line.startswith("trial ") for line in lines) == 3
+    assert sum(line.startswith("trial  ") for line in lines) == 3
     assert "\x1b" not in done.stderr
     assert "Warning" not in done.stderr
     assert list(elsewhere.iterdir()) == []
@@ -74,6 +76,36 @@ def test_sigterm_is_answered_with_its_own_exit_code_and_the_command_continues(ho
     assert running.returncode == ExitCode.INTERRUPTED, rest
     assert "SIGTERM: stopped after" in rest
     assert "Traceback" not in rest
+
+
+def test_a_script_gets_one_object_whatever_the_study_prints(home):
+    study = write_study(
+        home,
+        fields="dict(budget=Budget(n_trials=1))",
+        builder="print('printed by the builder', flush=True)",
+    )
+    arguments = [study, "--json", "--quiet", "--log-file", "a.log", "--on-finish", "cat > end.json"]
+    done = subprocess.run(
+        command(*arguments), cwd=home, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    told = json.loads(done.stdout)
+    assert told["exit_code"] == done.returncode, done.stderr
+    assert told["outcome"] in ("success", "undetermined")
+    (path,) = home.glob("mlruns/studies/*/decision.json")
+    assert told["decision"] == json.loads(path.read_text())
+    assert told["costs"]["fold_epochs"] == told["decision"]["fold_epochs"]
+    assert (home / "end.json").read_text() == done.stdout
+    assert "trial   0" in (home / "a.log").read_text()
+    assert set(done.stderr.splitlines()) == {"printed by the builder"}
+
+    reported = subprocess.run(
+        [sys.executable, "-m", "pipeline.report", study, "--json", "--compare"],
+        cwd=home, env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    answered = json.loads(reported.stdout)
+    assert answered["exit_code"] == reported.returncode == done.returncode, reported.stderr
+    assert answered["decision"] == told["decision"]
+    assert "grid" in {way["name"] for way in answered["comparison"]}
 
 
 NO_STUDY = "x = 1\n"
@@ -181,7 +213,7 @@ def test_bad_input_gets_one_message_before_training(case, tmp_path, capsys):
     if arguments == ["missing.py"]:
         study = Path("missing.py")
         arguments = []
-    assert main(search_options([str(study), *arguments])) == ExitCode.BAD_INPUT
+    assert main("pipeline.search", search_options([str(study), *arguments])) == ExitCode.BAD_INPUT
     printed = capsys.readouterr()
     (line,) = [line for line in printed.err.splitlines() if line.startswith("error: ")]
     assert message in line
@@ -193,7 +225,8 @@ def test_bad_input_gets_one_message_before_training(case, tmp_path, capsys):
 def test_an_unreachable_tracking_server_is_told_before_training(tmp_path, capsys):
     study = write_study(tmp_path)
     options = search_options([str(study), "--tracking-uri", "http://me:secret@127.0.0.1:9"])
-    assert main(options) == ExitCode.STORE_UNAVAILABLE
+    options.store_patience = 0.0
+    assert main("pipeline.search", options) == ExitCode.STORE_UNAVAILABLE
     printed = capsys.readouterr()
     assert "127.0.0.1:9" in printed.err
     assert "secret" not in printed.err
@@ -203,13 +236,13 @@ def test_an_unreachable_tracking_server_is_told_before_training(tmp_path, capsys
 def test_an_output_folder_that_cannot_be_made_is_told_before_training(tmp_path, capsys):
     study = write_study(tmp_path)
     (tmp_path / "mlruns").write_text("a file where the folder should be")
-    assert main(search_options([str(study)])) == ExitCode.STORE_UNAVAILABLE
+    assert main("pipeline.search", search_options([str(study)])) == ExitCode.STORE_UNAVAILABLE
     assert "writable folder" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(tmp_path, capsys):
     study = write_study(tmp_path)
-    assert main(search_options([str(study), "--dry-run"])) == ExitCode.SUCCESS
+    assert main("pipeline.search", search_options([str(study), "--dry-run"])) == ExitCode.SUCCESS
     printed = capsys.readouterr().out
     for word in ("fold-epochs", "updates", "devices", "engine", "decision", "mlflow.db"):
         assert word in printed

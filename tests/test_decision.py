@@ -232,6 +232,15 @@ def test_a_decision_is_valid_json_when_a_score_is_not_a_number(tmp_path):
     assert json.loads((tmp_path / "decision.json").read_text()) == {"scores": [{"loss": None}]}
 
 
+def test_a_test_score_that_was_not_a_number_is_read_and_can_be_shown(tmp_path):
+    path, best = tmp_path / "decision.json", trial(3, 1.0)
+    refit = dataclasses.replace(REFIT, test_metrics={"loss": float("nan")})
+    result = study(best, refit=refit)
+    decision.write(path, decision.decision(result, {"run_id": "run"}))
+    again = decision.refit_in(path, best, choice(2), Refit(), "run")
+    assert "loss nan" in decision.answer(dataclasses.replace(result, refit=again))
+
+
 def test_a_decision_without_a_refit_has_none_to_find(tmp_path):
     path, best = tmp_path / "decision.json", trial(3, 1.0)
     decision.write(path, decision.decision(study(best, refit=None), {"run_id": "run"}))

@@ -59,8 +59,7 @@ def test_it_is_gathered_from_folds_and_rows(question):
     assert found.epochs_optimism is not None
     assert found.epochs_optimism >= 0
     assert found.corrected_score is not None
-    assert trials[0].value is not None
-    assert found.corrected_score >= trials[0].value
+    assert np.isfinite(found.corrected_score)
     assert found.n_training_rows == 30
 
 

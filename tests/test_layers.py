@@ -27,6 +27,8 @@ LEAVES: dict[str, set[str]] = {
     "folds": {"data", "errors"},
     "choice": {"curves", "errors"},
     "uncertainty": {"errors"},
+    "confirmation": {"errors", "objective", "uncertainty"},
+    "units": {"addresses", "errors"},
 }
 LOWER = LEAVES | {
     # A study file makes a StudySpec; a StudySpec is signed with its file's source.
@@ -35,12 +37,18 @@ LOWER = LEAVES | {
     "spec": {*LEAVES, "space", "study_file"},
     "results": {*LEAVES, "spec"},
     "files": set(),
+    "retry": set(),
+    # What tells a command's end loads nothing but itself until it must.
+    "log_file": {"errors"},
+    "ending": {"errors", "files", "log_file"},
     "refit_length": {"folds", "schedules", "spec"},
 }
 STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
-    "cli", "decision", "dry_run", "evaluation", "evidence", "out_of_fold", "question", "refit",
-    "holdout", "search", "session", "winner",
+    "cli", "cli_jobs", "confirm", "decision", "dry_run", "evaluation", "evidence", "holdout",
+    "maintain", "nested", "observers", "out_of_fold", "progress", "question", "recording",
+    "recovery", "refit", "retention", "schedule", "search", "session", "snapshots", "spending",
+    "unwritten", "warm_start", "winner",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}
@@ -52,6 +60,7 @@ LIBRARY_HOMES = {
     "tensorflow": "training",
     "mlflow": "tracking",
     "optuna": "optimization",
+    "yaml": "units",
 }
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from pipeline.cli import report_options
+from pipeline.ending import main
 from pipeline.errors import ExitCode
-from pipeline.report import main
 from pipeline.search import search
 from tests.tiny_study import tiny, write_study
 
@@ -20,7 +20,7 @@ def searched(tmp_path_factory, migrated_database):
 
 
 def report(home, *options):
-    return main(report_options([str(home / "studies" / "tiny.py"), *options]))
+    return main("pipeline.report", report_options([str(home / "studies" / "tiny.py"), *options]))
 
 
 def test_a_finished_search_answers_again_without_training(searched, capsys, monkeypatch):
@@ -56,10 +56,11 @@ def test_each_choice_is_refit_and_scored_and_the_looks_are_counted(searched, cap
     best = next(line for line in printed.splitlines() if line.startswith("cross-validation  best"))
     loss = result.refit.test_metrics["loss"]
     assert best.split()[-1] == f"{loss:.4g}"  # the same refit, trained again
-    # The search scored the refit and the fold ensemble; the report one model a number of epochs.
+    # The search scored the refit, each of its two seeds and the fold ensemble; the report one model
+    # a number of epochs.
     (log,) = (home / "mlruns" / "studies" / "test_rows").iterdir()
     uses = [json.loads(line)["n_models"] for line in log.read_text().splitlines()]
-    assert uses[0] == 2
+    assert uses[0] == 4
     assert f"{sum(uses)} models have been scored on these test rows" in printed
 
 

@@ -90,7 +90,7 @@ def test_a_timeout_answers_from_what_is_finished(home, monkeypatch):
             nonlocal passed
             passed += 3600.0
 
-    monkeypatch.setattr("pipeline.search.time.monotonic", lambda: passed)
+    monkeypatch.setattr("pipeline.spending.time.monotonic", lambda: passed)
     fields = "dict(budget=Budget(n_trials=50, timeout_secs=7000.0))"
     result = search(tiny(home, fields=fields), display=AnHourATrial())
     assert len(result.trials) == 2

@@ -1,14 +1,18 @@
 """The right edge: the best trial trained on, its end closed, left open, or cut by the budget."""
 
 import json
+import os
+import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, Interrupted
 from pipeline.progress import Display
 from pipeline.search import search
-from tests.tiny_study import Heard, bits, client, runs_of, tiny
+from pipeline.spec import Budget
+from tests.tiny_study import Heard, StopAt, bits, client, runs_of, tiny
 
 # Labels that say nothing about the rows: every epoch overfits more than the one before.
 NO_SIGNAL = """, load_data=lambda: (np.random.default_rng(0).normal(size=(60, 8)),
@@ -37,8 +41,7 @@ def test_a_curve_that_turned_is_trained_until_its_end_is_worse_than_its_best(hom
     # Training on is the same as never having stopped.
     through = search(overfitting(home))
     assert through.best.curves.values.tolist() == result.best.curves.values.tolist()
-    trained_twice = n_before - result.trials[0].curves.best_n_epochs  # kept where it was best
-    assert result.n_extra_fold_epochs == 3 * (n_epochs - n_before + trained_twice)
+    assert result.n_extra_fold_epochs == 3 * (n_epochs - n_before)
 
 
 def test_a_curve_that_still_falls_is_trained_to_three_times_its_horizon_and_left_open(home):
@@ -63,18 +66,34 @@ def test_the_budgets_time_leaves_the_end_open_and_more_of_it_settles_it(home, mo
             nonlocal passed
             passed += 3600.0
 
-    monkeypatch.setattr("pipeline.search.time.monotonic", lambda: passed)
+    monkeypatch.setattr("pipeline.spending.time.monotonic", lambda: passed)
     space = "space=dict(learning_rate=0.02, max_epochs=30)"
     fields = (
         f"dict({space}{NO_SIGNAL}, early_stopping=EarlyStopping(patience=1), budget=Budget({{}}))"
     )
     short = tiny(home, fields=fields.format("1, 1800.0"), builder=WIDE)
     cut = search(short, display=AnHourATrial())
-    assert cut.best.curves.n_epochs == cut.trials[0].curves.best_n_epochs
+    assert cut.best.curves.n_epochs == cut.trials[0].curves.n_epochs
     assert cut.open_end.endswith("and the budget is spent")
     settled = search(tiny(home, fields=fields.format("1"), builder=WIDE))
     assert settled.best.curves.n_epochs >= 30
     assert not settled.open_end
+
+
+@pytest.mark.parametrize("most", ["max_fold_epochs=24", "max_updates=72"])  # 8 epochs of 3 folds
+def test_the_winners_epochs_are_of_the_budget_in_every_session(home, most):
+    fields = SLOW.replace("n_trials=1", f"n_trials=1, {most}")
+    for _ in range(2):
+        result = search(tiny(home, fields=fields))
+        assert result.best.curves.n_epochs == 8
+        assert result.open_end.endswith("and the budget is spent")
+
+
+def test_all_longer_schedules_together_keep_to_the_budget(home):
+    # 2 + 4 epochs of 3 folds in the search, 6 for the first longer one: the next has 3 of its 9.
+    result = search(replace(annealed(home, 0.003), budget=Budget(2, max_fold_epochs=45)))
+    assert result.best.params["max_epochs"] == 6
+    assert result.open_end.endswith("and the budget is spent")
 
 
 def test_what_was_settled_is_read_and_not_trained_again(home, monkeypatch):
@@ -163,6 +182,37 @@ def test_an_earlier_epoch_of_a_schedule_is_chosen_where_that_is_allowed(home):
     assert result.choice.n_epochs == result.best.curves.best_n_epochs
 
 
+def test_a_schedule_that_may_be_cut_is_not_trained_past_its_horizon(home):
+    result = search(annealed(home, 0.003, more=", choose_within_schedule=True"))
+    assert result.best.curves.n_epochs == result.best.params["max_epochs"] == 4
+    assert result.open_end == "the best epoch is the last one trained, 4"  # of the longest searched
+
+
 def test_a_count_beyond_the_space_is_refused_before_training(home):
     with pytest.raises(BadInput, match="n_epochs must have been trained, got 40"):
         search(tiny(home, fields=f"dict(rule=Fixed(40), {ONE})"))
+
+
+class StopAtLine(Display):
+    """Sends this process a signal when a line says this."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def say(self, line):
+        if self.text in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_before_its_first_epoch_interrupts(home):
+    with pytest.raises(Interrupted):  # what was kept of the best trial goes with this session
+        search(tiny(home, fields=SLOW), display=StopAt(0, 4))
+    with pytest.raises(Interrupted):
+        search(tiny(home, fields=SLOW), display=StopAtLine("goes on, unstopped"))
+    assert search(tiny(home, fields=SLOW)).best.curves.n_epochs == 12
+
+
+def test_a_signal_before_the_first_epoch_of_a_longer_schedule_interrupts(home):
+    with pytest.raises(Interrupted):
+        search(annealed(home, 0.003), display=StopAtLine("6 is trained afresh"))
+    assert search(annealed(home, 0.003)).choice.n_epochs == 12

@@ -126,13 +126,15 @@ def fit_on_all_rows(
     *,
     folds: Sequence[int],
     jit: bool,
-    go_on: Callable[[], None] = lambda: None,
+    each_epoch: Callable[[LockstepTraining], None] = lambda training: None,
 ) -> FittedModel:
     """Train a new model per seed on all development rows, for `n_epochs` of `params`' schedule.
 
     As `fitted_after`, for one number of epochs.
     """
-    ((_, model),) = fitted_after([n_epochs], spec, data, params, folds=folds, jit=jit, go_on=go_on)
+    ((_, model),) = fitted_after(
+        [n_epochs], spec, data, params, folds=folds, jit=jit, each_epoch=each_epoch
+    )
     return model
 
 
@@ -144,14 +146,14 @@ def fitted_after(
     *,
     folds: Sequence[int],
     jit: bool,
-    go_on: Callable[[], None] = lambda: None,
+    each_epoch: Callable[[LockstepTraining], None] = lambda training: None,
 ) -> Iterator[tuple[int, FittedModel]]:
     """Yield the models trained on all development rows, after each of these numbers of epochs.
 
     counts: ascending; one training passes through them all
     folds: numbers that no fold of the search has, one per model; they decide initial weights and
         row orders
-    go_on: called before each epoch; raises to stop
+    each_epoch: called before each epoch; may restore a snapshot before the first, and raise to stop
     Raises FloatingPointError when the loss diverges.
     """
     rows = np.arange(data.n_rows)
@@ -159,14 +161,15 @@ def fitted_after(
     engine = ResidentEngine(spec, data, wholes, jit=jit)
     program = engine.program(params)
     training = LockstepTraining(program, params, wholes, schedule=spec.schedule, seed=spec.seed)
-    for n_epochs in range(1, counts[-1] + 1):
-        go_on()
+    each_epoch(training)
+    while training.n_epochs < counts[-1]:
         if not np.isfinite(training.advance()[:, program.metric_names.index("loss")]).all():
             raise FloatingPointError(
-                f"the loss is not finite after epoch {n_epochs} of {counts[-1]}"
+                f"the loss is not finite after epoch {training.n_epochs} of {counts[-1]}"
             )
-        if n_epochs in counts:
-            yield n_epochs, as_fitted(training, engine, wholes)
+        each_epoch(training)
+        if training.n_epochs in counts:
+            yield training.n_epochs, as_fitted(training, engine, wholes)
 
 
 def as_fitted(training: LockstepTraining, engine: Engine, folds: Sequence[Fold]) -> FittedModel:

@@ -44,7 +44,8 @@ class LockstepTraining:
     program: the trial's compiled architecture
     params: learning_rate, max_epochs (the horizon) and batch_size are read here
     schedule: None is the optimizer's own, or constant
-    seed: the study's; row orders are a function of (seed, fold, epoch) and of nothing else
+    seed: the study's; row orders are a function of (seed, fold's start, epoch) and of nothing
+        else
     keeps_row_losses: whether every epoch's validation losses are kept row by row, where the model
         lets them be seen: four bytes a row and epoch
     """
@@ -94,31 +95,37 @@ class LockstepTraining:
         """Each fold's state now."""
         return dict(self._states)
 
-    def learning_rate(self) -> float:
-        """Return the learning rate of the last update so far, in the first fold."""
-        if self.n_epochs == 0:
-            raise ValueError("no epoch has been trained: there is no last update yet")
+    def learning_rate_in(self, n_epochs: int) -> float:
+        """Return the learning rate of an epoch's last update, in the first fold."""
         fold = next(iter(self._folds.values()))
-        return float(self._learning_rates(fold, self.n_epochs - 1)[-1])
+        return float(self._learning_rates(fold, n_epochs - 1)[-1])
+
+    def metrics_after(self, n_epochs: int) -> np.ndarray:
+        """Return all metrics after `n_epochs` epochs, [n_folds, n_metrics]."""
+        return np.stack([metrics[n_epochs - 1] for metrics in self._metrics.values()])
 
     def advance(self) -> np.ndarray:
         """Train every fold for one more epoch and return the metrics [n_folds, n_metrics].
 
-        The device is waited for once, after the last fold.
+        The device is waited for once, after the last fold. Until then, and if anything is raised,
+        the training is where it was after the epoch before.
         """
-        epoch = self.n_epochs
+        epoch, states, last = self.n_epochs, {}, {}
         for index, fold in self._folds.items():
-            order = row_order(self._seed, index, epoch + 1, fold.train)
+            order = row_order(self._seed, fold.start, epoch + 1, fold.train)
             rates = self._learning_rates(fold, epoch)
-            self._states[index], self.last[index] = self.program.run_epoch(
+            states[index], last[index] = self.program.run_epoch(
                 index, self._states[index], order, rates
             )
+        metrics = {i: np.asarray(each.metrics, dtype=np.float64) for i, each in last.items()}
+        reads = {i: each.row_losses for i, each in last.items() if self._keeps_row_losses}
+        row_losses = {index: read() for index, read in reads.items() if read is not None}
+        self._states, self.last = states, last
         for index in self._folds:
-            self._metrics[index].append(np.asarray(self.last[index].metrics, dtype=np.float64))
-            read = self.last[index].row_losses if self._keeps_row_losses else None
-            if read is not None:
-                self._row_losses[index].append(read())
-        return np.stack([metrics[-1] for metrics in self._metrics.values()])
+            self._metrics[index].append(metrics[index])
+            if index in row_losses:
+                self._row_losses[index].append(row_losses[index])
+        return self.metrics_after(self.n_epochs)
 
     def history(self, name: str) -> np.ndarray:
         """Return a metric's curves, [n_folds, n_epochs]."""
@@ -139,6 +146,13 @@ class LockstepTraining:
         metrics = {index: np.array(metrics) for index, metrics in self._metrics.items()}
         row_losses = {index: tuple(losses) for index, losses in self._row_losses.items()}
         return Snapshot(dict(self._states), metrics, row_losses)
+
+    def fits(self, snapshot: Snapshot) -> bool:
+        """Whether a snapshot, from a file, is of this architecture on these folds."""
+        return snapshot.states.keys() == self._states.keys() and all(
+            [value.shape for value in snapshot.states[fold]] == [value.shape for value in state]
+            for fold, state in self._states.items()
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot, exactly as if training had never stopped."""

@@ -165,7 +165,7 @@ class ResidentProgram:
             raise BadInput(f"the model cannot run in a compiled epoch: {reason}") from reason
         if self.epoch.row_losses_missing and self._has_validation:
             engine.say_once(f"no row-level losses: {self.epoch.row_losses_missing}")
-        self._model, self._initial = model, {first: self.epoch.read()}
+        self._model, self._initial = model, {engine.folds[first].start: self.epoch.read()}
 
     def initial_state(self, fold: int) -> State:
         """Return the fold's state before its first epoch, from a freshly built model.
@@ -173,13 +173,14 @@ class ResidentProgram:
         Variables outside the model's and the optimizer's own lists (slots of optimizers that the
         model owns) start as they did in the first model: their initial values are constants.
         """
-        if fold not in self._initial:
+        start = self._engine.folds[fold].start
+        if start not in self._initial:
             model = self._new_model(fold, self._params)
             fresh = trained_variables(model)
             template = next(iter(self._initial.values()))
             state = tuple(tf.identity(variable) for variable in fresh) + template[len(fresh) :]
-            self._initial[fold] = state
-        return self._initial[fold]
+            self._initial[start] = state
+        return self._initial[start]
 
     def run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
@@ -226,7 +227,7 @@ class ResidentProgram:
         arrays = self._engine.arrays[fold]
         parts = (arrays.x, arrays.y, arrays.train_weight)
         batch = tuple(part[:2] for part in parts if part is not None)
-        seed = fold_seed(self._engine.spec.seed, fold)
+        seed = fold_seed(self._engine.spec.seed, self._engine.folds[fold].start)
         return build(self._engine.spec, params, seed, batch)
 
     def _rows(self, rows: np.ndarray) -> Rows:

@@ -210,7 +210,7 @@ SCHEDULES = {
 def test_a_schedule_object_of_the_optimizer_equals_fit(name):
     schedule = SCHEDULES[name]
     training = assert_equals_fit(case(with_optimizer(lambda rate: keras.optimizers.SGD(schedule))))
-    assert training.learning_rate() == pytest.approx(float(schedule(8)))
+    assert training.learning_rate_in(training.n_epochs) == pytest.approx(float(schedule(8)))
 
 
 # --- models with something of their own ---

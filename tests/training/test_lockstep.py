@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.folds import Fold
 from pipeline.schedules import Cosine
 from pipeline.training.lockstep import Snapshot
 from pipeline.training.models import fold_seed, row_order
@@ -80,6 +81,17 @@ def test_folds_start_from_different_weights(engine):
     assert not np.array_equal(np.array(states[0][0]), np.array(states[1][0]))
 
 
+def test_folds_that_start_alike_have_the_same_weights_and_row_orders():
+    """The same rows under two numbers then train to the same bits."""
+    rows = np.arange(44)
+    alike = tuple(Fold(i, rows[:28], rows[28:], starts_like=7) for i in (100, 101))
+    itself = (Fold(7, rows[:28], rows[28:]),)
+    cases = [case(dropout, folds=folds) for folds in (alike, itself)]
+    two, one = (all_curves(advanced(each.training(each.engine()), 2)) for each in cases)
+    np.testing.assert_array_equal(two[:, 0], two[:, 1])
+    np.testing.assert_array_equal(two[:, 0], one[:, 0])
+
+
 def test_curves_do_not_depend_on_the_trials_before():
     case_ = case(dropout)
     alone = case_.trained(2)
@@ -102,7 +114,7 @@ def test_a_schedule_gives_every_update_the_learning_rate_it_says():
     curves = fit(case_, case_.folds[1], 3, rates=rate).curves
     np.testing.assert_array_equal(training.history("loss")[1], curves["loss"])
     np.testing.assert_array_equal(training.history("val_loss")[1], curves["val_loss"])
-    assert training.learning_rate() == pytest.approx(rate(None, 2, 2))
+    assert training.learning_rate_in(training.n_epochs) == pytest.approx(rate(None, 2, 2))
 
 
 def test_the_horizon_stretches_a_cosine_and_leaves_a_constant_alone(engine):
@@ -113,8 +125,3 @@ def test_the_horizon_stretches_a_cosine_and_leaves_a_constant_alone(engine):
     short, long = (advanced(DENSE.training(engine, max_epochs=n), 2) for n in (3, 30))
     assert short.horizon_free
     np.testing.assert_array_equal(all_curves(short), all_curves(long))
-
-
-def test_there_is_no_learning_rate_before_the_first_update(engine):
-    with pytest.raises(ValueError, match="no epoch"):
-        DENSE.training(engine).learning_rate()

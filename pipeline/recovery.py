@@ -1,0 +1,27 @@
+"""What a killed process left behind, put right before the search goes on."""
+
+from __future__ import annotations
+
+from pipeline import optimization
+from pipeline.session import Session
+
+
+def complete_runs(session: Session) -> int:
+    """Write to MLflow what a killed process no longer could; return how many runs were completed.
+
+    Optuna knows of a trial's end at once, MLflow a moment later: the last epochs of such a trial,
+    its summary and its status are written now.
+    """
+    running, n_completed = session.run.running(), 0
+    for trial in optimization.finished(session.study, session.spec):
+        name = f"trial_{trial.number:03d}"
+        session.snapshots.drop(name)
+        run_id = optimization.run_id_of(session.study, trial.number)
+        if run_id not in running:
+            continue
+        run = session.run.start_trial(trial.number, trial.params, run_id=run_id)
+        for n_epochs, metrics in session.unwritten.read(name).items():
+            run.log_epoch(n_epochs, metrics)
+        run.end(trial, session.spec.objective)
+        n_completed += 1
+    return n_completed

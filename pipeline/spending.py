@@ -1,0 +1,78 @@
+"""What a search has spent of its budget, and what it keeps back for its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.results import TrialResult
+from pipeline.spec import StudySpec
+
+REFIT_FACTOR = 1.25
+"""An epoch of the refit has about this many times a fold's rows: K/(K − 1) for five folds."""
+
+
+@dataclass
+class Spending:
+    """Epochs and updates of all sessions, time of this one.
+
+    n_fold_epochs, n_updates: of finished trials and confirmed ones, summed over folds
+    """
+
+    spec: StudySpec
+    n_folds: int
+    n_fold_epochs: int = 0
+    n_updates: int = 0
+    clock: Callable[[], float] = field(default=lambda: time.monotonic())
+    _start: float = field(init=False)
+    _n_here: int = field(default=0, init=False)
+    _kept_back: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._start = self.clock()
+
+    def add(self, trials: Sequence[TrialResult], *, here: bool) -> None:
+        """Count finished trials; `here` says whether they were trained in this session."""
+        for trial in trials:
+            self.n_fold_epochs += trial.n_fold_epochs
+            self.n_updates += trial.n_updates
+            self._n_here += trial.n_fold_epochs if here else 0
+
+    def add_besides(self, n_fold_epochs: int, n_updates: int) -> None:
+        """Count what was trained for the answer, in whichever session."""
+        self.n_fold_epochs += n_fold_epochs
+        self.n_updates += n_updates
+
+    def keep_back_for(self, best: TrialResult | None) -> None:
+        """Keep back what this best trial's answer takes: its curve's rest, and the refit."""
+        if best is None or best.best_n_epochs is None or best.curves is None:
+            return
+        rest = self.n_folds * (best.horizon - best.best_n_epochs)
+        seeds = self.spec.refit.n_seeds if self.spec.refit.enabled else 0
+        self._kept_back = rest + REFIT_FACTOR * seeds * best.best_n_epochs
+
+    def over(self, n_fold_epochs: int = 0, n_updates: int = 0, *, answering: bool = False) -> str:
+        """Return which budget is over, in words; "" while none is.
+
+        n_fold_epochs, n_updates: of what is being trained
+        answering: spend what was kept back
+        """
+        budget, secs = self.spec.budget, self.clock() - self._start
+        kept_back = 0.0 if answering else self._kept_back
+        n_epochs = self.n_fold_epochs + n_fold_epochs
+        if budget.timeout_secs is not None:
+            n_here = self._n_here + n_fold_epochs
+            secs_kept_back = kept_back * secs / n_here if n_here else 0.0
+            if secs + min(secs_kept_back, budget.timeout_secs / 2) > budget.timeout_secs:
+                return f"timeout_secs={budget.timeout_secs:g}"
+        # One epoch of all folds more would be too much.
+        n_more = kept_back + self.n_folds
+        most = budget.max_fold_epochs
+        if most is not None and n_epochs + n_more > most:
+            return f"max_fold_epochs={most}"
+        n_all, most = self.n_updates + n_updates, budget.max_updates
+        per_epoch = n_all / n_epochs if n_epochs else 0.0
+        if most is not None and n_all + n_more * per_epoch > most:
+            return f"max_updates={most}"
+        return ""

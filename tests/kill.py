@@ -1,0 +1,168 @@
+"""Real searches in real processes, killed at a stated point; and what must be true afterwards."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.tiny_study import client, runs_of
+
+CONTEXT = multiprocessing.get_context("forkserver")
+"""Processes start from one that has TensorFlow imported, and has never used it."""
+CONTEXT.set_forkserver_preload(["pipeline.search", "tests.kill"])
+
+VOLATILE = ("seconds", "mlflow_run", "mlflow_ui", "run_id")
+
+POINTS = {
+    "start": ("pipeline.optimization.storage", "_opened", "after"),
+    "ask": ("pipeline.search", "optimization.next_proposal", "after"),
+    "run created": ("pipeline.tracking.runs", "StudyRun.start_trial", "after"),
+    "epoch": ("pipeline.training.lockstep", "LockstepTraining.advance", "before"),
+    "middle of an epoch": ("pipeline.training.resident", "ResidentProgram.run_epoch", "after"),
+    "before report": ("pipeline.optimization.trials", "Proposal.report", "before"),
+    "report": ("pipeline.optimization.trials", "Proposal.report", "after"),
+    "snapshot": ("pipeline.snapshots", "write_whole", "half"),
+    "journal line": ("optuna.storages.journal", "JournalFileBackend.append_logs", "torn"),
+    "logging": ("pipeline.tracking.writer", "MetricWriter._write", "before"),
+    "row losses": ("pipeline.out_of_fold", "write_whole", "half"),
+    "before tell": ("pipeline.optimization.trials", "Proposal.tell", "before"),
+    "after tell": ("pipeline.optimization.trials", "Proposal.tell", "after"),
+    "winner": ("pipeline.winner", "_advance", "before"),
+    "winner's curve": ("pipeline.winner", "_save", "before"),
+    "decision": ("pipeline.decision", "write_whole", "half"),
+    "fold models": ("pipeline.refit", "keep_fold_models", "before"),
+    "refit": ("pipeline.refit", "fit", "after"),
+    "registration": ("pipeline.tracking", "log_fitted_model", "after"),
+    "last words": ("pipeline.tracking.runs", "StudyRun.end", "before"),
+}
+"""Name → module, function, and when to die: before it, after it, or with half of a file written."""
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def search_and_die(study: Path, point: str, call: int) -> None:
+    """Search, and kill this process at the `call`-th call (from 1) of a point."""
+    import importlib
+
+    from pipeline.snapshots import Snapshots
+
+    assert Snapshots.__init__.__kwdefaults__ is not None
+    Snapshots.__init__.__kwdefaults__["every_secs"] = 0.0  # after every epoch
+    module, path, when = POINTS[point]
+    owner: Any = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    setattr(owner, name, _dying(getattr(owner, name), when, call))
+    run(study)
+
+
+def run(study: Path) -> None:
+    """Search to the end."""
+    from pipeline.search import search
+    from pipeline.study_file import load_study
+
+    search(load_study(study))
+
+
+def _dying(function: Callable[..., Any], when: str, call: int) -> Callable[..., Any]:
+    n_calls = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls < call:
+            return function(*args, **kwargs)
+        if when == "half":
+            path, content = args
+            path.with_name(f"{path.name}.tmp").write_bytes(content[: len(content) // 2])
+        if when == "torn":
+            backend, logs = args
+            text = json.dumps(logs[0])
+            with Path(backend._file_path).open("ab") as file:
+                file.write(text[: len(text) // 2].encode())
+        if when == "after":
+            function(*args, **kwargs)
+        return die()
+
+    return wrapped
+
+
+def killed(study: Path, point: str, call: int) -> bool:
+    """Run a search that is to die at a point; return whether it got there before its end."""
+    process = CONTEXT.Process(target=search_and_die, args=(study, point, call))
+    process.start()
+    process.join(timeout=180)
+    assert process.exitcode in (0, -signal.SIGKILL), f"{point}, call {call}: {process.exitcode}"
+    return process.exitcode != 0
+
+
+def finish(study: Path) -> None:
+    process = CONTEXT.Process(target=run, args=(study,))
+    process.start()
+    process.join(timeout=180)
+    assert process.exitcode == 0
+
+
+def answer_in(home: Path) -> dict[str, Any]:
+    """Return the decision, without what tells one run from another."""
+    (path,) = home.glob("mlruns/studies/tiny-*/decision.json")
+    values = json.loads(path.read_text())
+    values["refit"] = {**values["refit"], "model_uri": ""}
+    return {key: value for key, value in values.items() if key not in VOLATILE}
+
+
+def assert_mlflow_tells_the_truth(home: Path, n_epochs: dict[int, int]) -> None:
+    """Every trial has one finished run with every epoch once; nothing is left RUNNING.
+
+    n_epochs: trained, by trial. A run whose process died before Optuna knew of it is KILLED, empty.
+    """
+    store, (parent, children) = client(home), runs_of(home)
+    assert parent.info.status == "FINISHED"
+    finished = {int(r.data.tags["trial"]): r for r in children if r.info.status == "FINISHED"}
+    killed = [run for run in children if run.info.status != "FINISHED"]
+    assert set(finished) == set(n_epochs)
+    assert len(finished) + len(killed) == len(children)
+    for run in killed:
+        assert run.info.status == "KILLED"
+        assert "val_loss_mean" not in run.data.metrics
+    for number, run in finished.items():
+        logged = store.get_metric_history(run.info.run_id, "val_loss_mean")
+        assert [metric.step for metric in logged] == list(range(1, n_epochs[number] + 1))
+        assert run.data.tags["outcome"]
+        assert run.data.metrics["best_val_loss"]
+
+
+def search_slowly(study: Path, n_epochs: int, grace_secs: float) -> None:
+    """Search with an epoch that never ends after so many of the first trial."""
+    import time
+
+    from pipeline.batch import StopRequest
+    from pipeline.optimization import Proposal
+    from pipeline.training import LockstepTraining
+
+    advance, reported = LockstepTraining.advance, []
+    report = Proposal.report
+
+    def watched(*args: Any, **kwargs: Any) -> bool:
+        reported.append(args)
+        return report(*args, **kwargs)
+
+    def stuck(training: LockstepTraining) -> Any:
+        if len(reported) == n_epochs:
+            (study.parent / "stuck").touch()
+            time.sleep(1000)
+        return advance(training)
+
+    setattr(Proposal, "report", watched)  # noqa: B010 - a method is not assigned to
+    setattr(LockstepTraining, "advance", stuck)  # noqa: B010
+    assert StopRequest.__init__.__defaults__ is not None
+    StopRequest.__init__.__defaults__ = (grace_secs,)
+    run(study)

@@ -1,0 +1,111 @@
+"""Searches that are killed anywhere end as if nothing had happened."""
+
+import importlib
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ExitCode
+from pipeline.training.snapshot_file import of_bytes
+from tests.kill import (
+    CONTEXT,
+    POINTS,
+    answer_in,
+    assert_mlflow_tells_the_truth,
+    finish,
+    killed,
+    search_slowly,
+)
+from tests.tiny_study import runs_of, write_study
+
+FIELDS = "dict(test_size=0.2, budget=Budget(n_trials=3))"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, migrated_database):
+    """Return the answer of a search that nothing happened to, and each trial's epochs in MLflow."""
+    home = tmp_path_factory.mktemp("uninterrupted")
+    (home / "mlruns").mkdir()
+    shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
+    finish(write_study(home, fields=FIELDS))
+    _, children = runs_of(home)
+    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in children}
+    return answer_in(home), n_epochs
+
+
+def kills(n_kills: int, seed: int) -> list[tuple[str, int]]:
+    """Return points and calls, every point before any comes again."""
+    random = np.random.default_rng(seed)
+    names = [name for _ in range(n_kills) for name in random.permutation(list(POINTS))]
+    return [(str(name), int(random.integers(1, 6))) for name in names[:n_kills]]
+
+
+def assert_as_if_nothing_had_happened(home, uninterrupted, points):
+    study = write_study(home, fields=FIELDS)
+    n_killed = sum(killed(study, point, call) for point, call in points)
+    finish(study)
+    answer, n_epochs = uninterrupted
+    assert answer_in(home) == answer
+    assert_mlflow_tells_the_truth(home, n_epochs)
+    assert not list(home.glob("mlruns/studies/*/snapshots/*.npz"))
+    return n_killed
+
+
+# Two at a time: a search goes on from where the first left it, and dies again elsewhere.
+@pytest.mark.parametrize("points", np.array(kills(12, 0), dtype=object).reshape(6, 2, 2).tolist())
+def test_a_search_that_is_killed_ends_as_if_nothing_had_happened(home, uninterrupted, points):
+    assert_as_if_nothing_had_happened(home, uninterrupted, points)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("points", np.array(kills(120, 1), dtype=object).reshape(40, 3, 2).tolist())
+def test_and_so_do_forty_that_are_killed_three_times(home, uninterrupted, points):
+    assert_as_if_nothing_had_happened(home, uninterrupted, points)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGUSR1])
+def test_an_epoch_that_is_too_long_is_given_up(home, uninterrupted, signal_number):
+    study = write_study(home, fields=FIELDS)
+    process = CONTEXT.Process(target=search_slowly, args=(study, 2, 0.5))
+    process.start()
+    deadline = time.monotonic() + 120
+    while not (study.parent / "stuck").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert process.pid is not None
+    os.kill(process.pid, signal_number)
+    process.join(timeout=30)
+    assert process.exitcode == ExitCode.INTERRUPTED
+    (kept,) = home.glob("mlruns/studies/*/snapshots/*.npz")
+    assert of_bytes(kept.read_bytes())[0].n_epochs == 2
+    assert runs_of(home)[0].info.status == "KILLED"
+    finish(study)
+    answer, n_epochs = uninterrupted
+    assert answer_in(home) == answer
+    assert_mlflow_tells_the_truth(home, n_epochs)
+
+
+def test_a_trial_at_which_processes_die_in_vain_fails_and_the_search_goes_on(home):
+    study = write_study(home, fields=FIELDS)
+    assert killed(study, "before report", 1)
+    assert killed(study, "before report", 1)
+    finish(study)
+    values = answer_in(home)
+    assert values["trials"]["failed"] == 1
+    assert values["trials"]["completed"] == 2
+    _, children = runs_of(home)
+    failed = next(run for run in children if run.info.status == "FAILED")
+    assert "2 processes in a row died while they trained this trial" in failed.data.tags["reason"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_every_point_is_a_function_that_exists(point):
+    module, path, _ = POINTS[point]
+    owner = importlib.import_module(module)
+    for name in path.split("."):
+        owner = getattr(owner, name)
+    assert callable(owner)

@@ -1,0 +1,101 @@
+"""What a budget allows, what is kept back for the answer, and by how much it is overshot."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipeline.curves import FoldCurves
+from pipeline.objective import Objective
+from pipeline.results import Outcome, TrialResult
+from pipeline.spec import Budget, Refit
+from pipeline.spending import REFIT_FACTOR, Spending
+
+N_FOLDS = 5
+
+
+def trial(n_epochs=10, best=4, horizon=10, updates=7) -> TrialResult:
+    values = np.tile(np.abs(np.arange(1, n_epochs + 1) - best), (N_FOLDS, 1)) + 1.0
+    params = {"learning_rate": 0.1, "max_epochs": horizon}
+    curves = FoldCurves(values, Objective())
+    n_updates = updates * N_FOLDS * n_epochs
+    return TrialResult(0, params, Outcome.COMPLETED, curves, 1.0, n_updates)
+
+
+def spending(now=lambda: 0.0, refit=Refit(), **budget) -> Spending:  # noqa: B008 - it is frozen
+    spec = SimpleNamespace(budget=Budget(**budget), refit=refit)
+    return Spending(spec, N_FOLDS, clock=now)  # type: ignore[arg-type]
+
+
+def epochs_until_over(budget: Spending, updates_per_epoch=7) -> int:
+    """Return how many epochs of all folds a trial trains before it is stopped."""
+    n_epochs = 0
+    while not budget.over(N_FOLDS * n_epochs, updates_per_epoch * N_FOLDS * n_epochs):
+        n_epochs += 1
+    return n_epochs
+
+
+def test_without_limits_it_is_never_over():
+    assert spending().over(10**9, 10**9) == ""
+
+
+@pytest.mark.parametrize("most", [100, 103, 104])
+def test_fold_epochs_are_never_overshot_and_all_but_one_epoch_are_used(most):
+    n_epochs = epochs_until_over(spending(max_fold_epochs=most))
+    assert most - N_FOLDS < N_FOLDS * n_epochs <= most
+
+
+@pytest.mark.parametrize("most", [700, 725])
+def test_updates_are_never_overshot(most):
+    n_epochs = epochs_until_over(spending(max_updates=most))
+    assert most - 2 * 7 * N_FOLDS < 7 * N_FOLDS * n_epochs <= most
+
+
+def test_every_sessions_epochs_count():
+    budget = spending(max_fold_epochs=150)
+    budget.add([trial()], here=False)
+    budget.add([trial()], here=True)
+    assert epochs_until_over(budget) == 10
+
+
+def test_the_answer_is_kept_back_and_may_be_spent_on_it():
+    budget = spending(max_fold_epochs=150)
+    budget.add([trial()], here=True)
+    budget.keep_back_for(trial())
+    kept_back = N_FOLDS * (10 - 4) + REFIT_FACTOR * 4
+    assert N_FOLDS * epochs_until_over(budget) == 150 - 50 - kept_back
+    assert budget.over(65) == "max_fold_epochs=150"
+    assert budget.over(95, answering=True) == ""
+    assert budget.over(100, answering=True) == "max_fold_epochs=150"
+
+
+def test_without_a_refit_less_is_kept_back():
+    least, most = spending(max_fold_epochs=150, refit=Refit(enabled=False)), spending(
+        max_fold_epochs=150, refit=Refit(n_seeds=4)
+    )  # fmt: skip
+    for budget in (least, most):
+        budget.keep_back_for(trial())
+    assert epochs_until_over(most) < epochs_until_over(least)
+
+
+def test_time_is_kept_back_at_the_speed_that_was_measured():
+    now = [0.0]
+    budget = spending(lambda: now[0], timeout_secs=100.0)
+    budget.add([trial()], here=True)
+    budget.keep_back_for(trial())  # 35 fold-epochs
+    now[0] = 50.0  # a second each
+    assert budget.over() == ""
+    now[0] = 60.0  # 1.2 seconds each: 42 for the answer
+    assert budget.over() == "timeout_secs=100"
+    assert budget.over(answering=True) == ""
+    now[0] = 100.5
+    assert budget.over(answering=True) == "timeout_secs=100"
+
+
+def test_no_more_than_half_of_the_time_is_kept_back():
+    now = [0.0]
+    budget = spending(lambda: now[0], timeout_secs=100.0)
+    budget.add([trial(n_epochs=1, best=1, horizon=1000)], here=True)
+    budget.keep_back_for(trial(n_epochs=1, best=1, horizon=1000))
+    now[0] = 49.0
+    assert budget.over() == ""
