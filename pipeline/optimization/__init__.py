@@ -1,7 +1,8 @@
 """Optuna: where studies are stored, how parameters are proposed, which trials are cut short."""
 
+from pipeline.optimization.journal import mend_journal
 from pipeline.optimization.queue import best_params, enqueue
-from pipeline.optimization.storage import mend_journal, open_study, read_study
+from pipeline.optimization.storage import open_study, read_study
 from pipeline.optimization.trials import (
     Proposal,
     best,

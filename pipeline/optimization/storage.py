@@ -16,11 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
+from pipeline.optimization.journal import JournalLock, mend_journal
 from pipeline.retry import patiently
 from pipeline.spec import StudySpec
-
-RECORD = b'{"op_code":'
-"""How every line of an Optuna journal begins."""
 
 ASKED_BY_CACHE = {
     "_create_new_trial", "_get_best_trial_id", "_get_trials", "_set_trial_param",
@@ -36,7 +34,7 @@ def open_study(
 
     storage: a journal file, the cheapest by the report, or a database URL
     patience_secs: how long a database that is locked or away is tried again, now and in the search
-    Raises StoreUnavailable when it cannot be read or written. The caller holds the study's lock.
+    Raises StoreUnavailable when it cannot be read or written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -116,7 +114,8 @@ def storage_at(storage: str | Path, patience_secs: float = 0.0) -> BaseStorage:
     patience_secs: how long a database that is locked or away is tried again
     """
     if "://" not in str(storage):
-        return JournalStorage(JournalFileBackend(str(storage)))
+        lock: Any = JournalLock(Path(storage))  # the base class of Optuna's own is not public
+        return JournalStorage(JournalFileBackend(str(storage), lock))
     # A connection that was closed meanwhile is noticed before it is used.
     options = {"pool_pre_ping": True}
     opened = patiently(
@@ -139,29 +138,3 @@ def _opened(storage: str | Path, patience_secs: float) -> BaseStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
     mend_journal(path)
     return storage_at(path)
-
-
-def mend_journal(journal: Path) -> int:
-    """Cut off a torn last line, which would break the next write, and drop a dead writer's lock.
-
-    Returns the bytes cut off. The caller holds the study's lock.
-    Raises ValueError for a file that is no journal, and leaves it as it is.
-    """
-    n_torn = 0
-    if journal.exists():
-        content = journal.read_bytes()
-        if not _is_journal(content):
-            raise ValueError("this file is no Optuna journal")
-        whole = content.rfind(b"\n") + 1
-        n_torn = len(content) - whole
-        if n_torn:
-            with journal.open("r+b") as file:
-                file.truncate(whole)
-    journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
-    return n_torn
-
-
-def _is_journal(content: bytes) -> bool:
-    """Whether the first line is a journal's, be it torn; an empty file may become one."""
-    first, newline, _ = content.partition(b"\n")
-    return first.startswith(RECORD) or (not newline and RECORD.startswith(first))

@@ -1,0 +1,73 @@
+"""Optuna's journal, written by several processes of which any may be killed at any moment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from filelock import FileLock
+
+RECORD = b'{"op_code":'
+"""How every line of an Optuna journal begins."""
+
+
+class JournalLock:
+    """Lets one process write at a time, behind a whole last line.
+
+    Optuna's own lock is a file, which a dead writer leaves: the others would wait for 30 seconds,
+    and then write behind half a line, which nobody could read any more. This one is the kernel's:
+    it goes with its process, and whoever gets it next cuts the torn line off.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._lock = FileLock(f"{journal}.writer", thread_local=False)
+
+    def acquire(self) -> bool:
+        """Wait for the lock, and mend the journal."""
+        self._lock.acquire()
+        try:
+            cut_torn_line(self._journal)
+        except BaseException:
+            self.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        """Let the next one write."""
+        self._lock.release()
+
+
+def mend_journal(journal: Path) -> int:
+    """Cut off a torn last line; return its bytes.
+
+    Raises ValueError for a file that is no journal, and leaves it as it is.
+    """
+    if not journal.exists():
+        return 0
+    with journal.open("rb") as file:
+        if not _is_journal(file.readline()):
+            raise ValueError("this file is no Optuna journal")
+    with FileLock(f"{journal}.writer"):
+        return cut_torn_line(journal)
+
+
+def cut_torn_line(journal: Path) -> int:
+    """Cut off a last line without its end; return its bytes. The caller holds the lock."""
+    if not journal.exists():
+        return 0
+    with journal.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read(1) in (b"", b"\n"):
+            return 0
+        file.seek(0)
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+        return size - whole
+
+
+def _is_journal(first_line: bytes) -> bool:
+    """Whether the first line is a journal's, be it torn; an empty file may become one."""
+    is_whole = first_line.endswith(b"\n")
+    return first_line.startswith(RECORD) or (not is_whole and RECORD.startswith(first_line))
