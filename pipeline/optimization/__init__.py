@@ -1,26 +1,38 @@
 """Optuna: where studies are stored, how parameters are proposed, which trials are cut short."""
 
+from pipeline.optimization.claims import Claims
 from pipeline.optimization.journal import mend_journal
 from pipeline.optimization.queue import best_params, enqueue
 from pipeline.optimization.storage import open_study, read_study
-from pipeline.optimization.trials import (
-    Proposal,
+from pipeline.optimization.stored import (
+    Finished,
+    begun,
     best,
-    exhausted,
+    epochs_begun,
     finished,
-    next_proposal,
     run_id_of,
     run_ids,
 )
+from pipeline.optimization.trials import (
+    Proposal,
+    exhausted,
+    n_to_begin,
+    next_proposal,
+)
 
 __all__ = [
+    "Claims",
+    "Finished",
     "Proposal",
+    "begun",
     "best",
     "best_params",
     "enqueue",
+    "epochs_begun",
     "exhausted",
     "finished",
     "mend_journal",
+    "n_to_begin",
     "next_proposal",
     "open_study",
     "read_study",

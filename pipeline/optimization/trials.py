@@ -7,16 +7,19 @@ for proposal in iter(lambda: next_proposal(study, spec), ...):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.errors import BadInput, StoreUnavailable, StudyFailed
+from pipeline.errors import BadInput, StudyFailed
 from pipeline.optimization.storage import readable_errors
-from pipeline.results import Outcome, TrialResult, ranked
+from pipeline.optimization.stored import N_SHARES, STATES
+from pipeline.results import TrialResult
 from pipeline.spec import StudySpec
 
 WARM_UP_SHARE = 1 / 9
@@ -25,18 +28,6 @@ WARM_UP_SHARE = 1 / 9
 Learning curves cross most in their first epochs: a small learning rate starts slowly and may end
 best.
 """
-
-N_SHARES = 20
-"""Points at which trials with a horizon-dependent schedule are compared: shares of the horizon."""
-
-STATES = {
-    Outcome.COMPLETED: TrialState.COMPLETE,
-    Outcome.STOPPED_EARLY: TrialState.COMPLETE,
-    Outcome.PRUNED: TrialState.PRUNED,
-    Outcome.FAILED: TrialState.FAIL,
-}
-"""An interrupted trial stays RUNNING: the next session goes on with it."""
-
 
 LAID_OUT = (optuna.samplers.GridSampler, optuna.samplers.QMCSampler)
 """Samplers whose seed lays out all points before the first trial: one seed serves every trial, or
@@ -143,9 +134,15 @@ def comparable_step(n_epochs: int, horizon: int, *, horizon_free: bool) -> int |
     return share if share > share_before else None
 
 
-def next_proposal(study: optuna.Study, spec: StudySpec) -> Proposal:
-    """Return the trial that an earlier session left running, an enqueued one, or a new one."""
+def next_proposal(
+    study: optuna.Study, spec: StudySpec, *, take: Callable[[int], bool] = lambda number: True
+) -> Proposal:
+    """Return the first trial that was left running, an enqueued one, or a new one.
+
+    take: claims the trial of a number; False when another worker is at it
+    """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    running = list(itertools.islice((trial for trial in running if take(trial.number)), 1))
     # The sampler is made anew for each trial, from (seed, number): where a session begins and ends
     # does not change what is proposed.
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -157,7 +154,9 @@ def next_proposal(study: optuna.Study, spec: StudySpec) -> Proposal:
         with readable_errors():
             if running:
                 return Proposal(_continued(study, running[0], spec), spec)
-            return Proposal(study.ask(fixed_distributions=spec.sampled), spec)
+            asked = study.ask(fixed_distributions=spec.sampled)
+            take(asked.number)
+            return Proposal(asked, spec)
     except (ImportError, ValueError) as error:
         # Samplers may fail late, when they first look at other trials: then there is something.
         kind = StudyFailed if number else BadInput
@@ -167,10 +166,33 @@ def next_proposal(study: optuna.Study, spec: StudySpec) -> Proposal:
         ) from error
 
 
+def n_to_begin(study: optuna.Study, spec: StudySpec) -> int:
+    """Return how many trials of the budget are still to be begun; 0 if none can be proposed."""
+    n_waiting = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+    if not n_waiting and exhausted(study, spec):
+        return 0
+    n_begun = len(study.get_trials(deepcopy=False)) - n_waiting
+    return max(0, spec.budget.n_trials - n_begun)
+
+
 def exhausted(study: optuna.Study, spec: StudySpec) -> bool:
-    """Whether the sampler has no more to propose, as a grid that was tried to the end."""
-    sampler = make_sampler(spec, len(study.get_trials(deepcopy=False)))
-    return hasattr(sampler, "is_exhausted") and sampler.is_exhausted(study)
+    """Whether the sampler has no more to propose, as a grid whose points were all begun."""
+    trials = study.get_trials(deepcopy=False)
+    sampler = make_sampler(spec, len(trials))
+    if not hasattr(sampler, "is_exhausted"):
+        return False
+    # A grid would propose the points that others are at once more.
+    ended = optuna.create_study(direction=study.direction, sampler=sampler)
+    ended.add_trials([_as_ended(trial) for trial in trials])
+    return bool(sampler.is_exhausted(ended))
+
+
+def _as_ended(trial: FrozenTrial) -> FrozenTrial:
+    if trial.state is not TrialState.RUNNING:
+        return trial
+    ended = copy.copy(trial)
+    ended.state, ended.datetime_complete = TrialState.FAIL, trial.datetime_start
+    return ended
 
 
 def _continued(study: optuna.Study, running: FrozenTrial, spec: StudySpec) -> Trial:
@@ -219,35 +241,3 @@ def _made(factory: Callable[[int], Any], seed: int) -> optuna.samplers.BaseSampl
     if not isinstance(sampler, optuna.samplers.BaseSampler):
         raise BadInput(f"sampler must return an Optuna sampler, got {sampler!r}")
     return sampler
-
-
-def finished(study: optuna.Study, spec: StudySpec) -> tuple[TrialResult, ...]:
-    """Return every finished trial's result, over all sessions, in order of number."""
-    trials = study.get_trials(deepcopy=False, states=tuple(set(STATES.values())))
-    return tuple(_result(trial, spec) for trial in sorted(trials, key=lambda t: t.number))
-
-
-def best(results: Sequence[TrialResult], spec: StudySpec) -> TrialResult | None:
-    """Return the trial with the best value, the first of equals, or None."""
-    return next(iter(ranked(results, spec.objective)), None)
-
-
-def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
-    note = trial.user_attrs.get("result")
-    if note is None:
-        raise StoreUnavailable(
-            f"trial {trial.number} has no result: another program wrote to this study's storage"
-        )
-    return TrialResult.of_plain(trial.number, {**spec.fixed, **trial.params}, note, spec)
-
-
-def run_ids(study: optuna.Study) -> list[str]:
-    """Return the MLflow runs of all trials that have one."""
-    notes = (trial.user_attrs for trial in study.get_trials(deepcopy=False))
-    return [note["mlflow_run"] for note in notes if "mlflow_run" in note]
-
-
-def run_id_of(study: optuna.Study, number: int) -> str | None:
-    """Return the MLflow run of a trial, None when it never had one."""
-    run_id = study.get_trials(deepcopy=False)[number].user_attrs.get("mlflow_run")
-    return None if run_id is None else str(run_id)

@@ -1,0 +1,90 @@
+"""What a study's storage says of its trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.errors import StoreUnavailable
+from pipeline.results import Outcome, TrialResult, ranked
+from pipeline.spec import StudySpec
+
+STATES = {
+    Outcome.COMPLETED: TrialState.COMPLETE,
+    Outcome.STOPPED_EARLY: TrialState.COMPLETE,
+    Outcome.PRUNED: TrialState.PRUNED,
+    Outcome.FAILED: TrialState.FAIL,
+}
+"""An interrupted trial stays RUNNING: whoever comes next goes on with it."""
+
+N_SHARES = 20
+"""Points at which trials with a horizon-dependent schedule are compared: shares of the horizon."""
+
+
+class Finished:
+    """Every finished trial's result, over all sessions and workers; each is read once."""
+
+    def __init__(self, study: optuna.Study, spec: StudySpec) -> None:
+        self._study, self._spec = study, spec
+        self._results: dict[int, TrialResult] = {}
+
+    def all(self) -> tuple[TrialResult, ...]:
+        """Return those that have finished by now, in order of number."""
+        for trial in self._study.get_trials(deepcopy=False, states=tuple(set(STATES.values()))):
+            if trial.number not in self._results:
+                self._results[trial.number] = _result(trial, self._spec)
+        return tuple(self._results[number] for number in sorted(self._results))
+
+
+def finished(study: optuna.Study, spec: StudySpec) -> tuple[TrialResult, ...]:
+    """Return every finished trial's result, over all sessions, in order of number."""
+    return Finished(study, spec).all()
+
+
+def best(results: Sequence[TrialResult], spec: StudySpec) -> TrialResult | None:
+    """Return the trial with the best value, the first of equals, or None."""
+    return next(iter(ranked(results, spec.objective)), None)
+
+
+def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
+    note = trial.user_attrs.get("result")
+    if note is None:
+        raise StoreUnavailable(
+            f"trial {trial.number} has no result: another program wrote to this study's storage"
+        )
+    return TrialResult.of_plain(trial.number, {**spec.fixed, **trial.params}, note, spec)
+
+
+def run_ids(study: optuna.Study) -> list[str]:
+    """Return the MLflow runs of all trials that have one."""
+    notes = (trial.user_attrs for trial in study.get_trials(deepcopy=False))
+    return [note["mlflow_run"] for note in notes if "mlflow_run" in note]
+
+
+def run_id_of(study: optuna.Study, number: int) -> str | None:
+    """Return the MLflow run of a trial, None when it never had one."""
+    run_id = study.get_trials(deepcopy=False)[number].user_attrs.get("mlflow_run")
+    return None if run_id is None else str(run_id)
+
+
+def begun(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that have been begun and have not ended, in order."""
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def epochs_begun(study: optuna.Study, spec: StudySpec, *, but: int, horizon_free: bool) -> int:
+    """Return how many epochs were reported of trials that have not ended, except one of them.
+
+    horizon_free: whether reports are by epoch; else they are by twentieths of the horizon
+    """
+    n_epochs = 0
+    for trial in begun(study):
+        step = max(trial.intermediate_values, default=0)
+        if trial.number == but or not step:
+            continue
+        horizon = int({**spec.fixed, **trial.params}["max_epochs"])
+        n_epochs += step if horizon_free else math.ceil(step * horizon / N_SHARES)
+    return n_epochs
