@@ -60,6 +60,7 @@ def evaluate(
     if result.outcome is not Outcome.INTERRUPTED:
         session.snapshots.drop(name)
     run.end(result, session.spec.objective)
+    session.claims.release(proposal.number)
     session.display.trial_ended(result)
     return result, trial.kept
 
@@ -109,7 +110,7 @@ def train(
     except Exception as error:  # a proposal may ask for a model that cannot be: others can
         return trial.ended(Outcome.FAILED, in_one_line(error))
     n_before = lockstep.n_epochs
-    if n_before and session.must_stop(len(lockstep.states) * n_before, lockstep.n_updates):
+    if n_before and session.must_stop_trial(proposal, lockstep):
         proposal.end_attempt()
         return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_before}")
     while True:
@@ -126,7 +127,7 @@ def train(
         curves = trial.curves = session.curves_of(lockstep)
         trial.training_mean = lockstep.history(objective.training_metric).mean(axis=0)
         mean = curves.mean_after(n_epochs)
-        session.display.epoch_ended(n_epochs, mean)
+        session.display.epoch_ended(proposal.number, n_epochs, mean)
         is_last = n_epochs == lockstep.horizon
         if curves.best_n_epochs == n_epochs if trial.any_epoch else is_last:
             trial.kept = training.Kept(proposal.params, lockstep.snapshot())
@@ -141,7 +142,7 @@ def train(
             return trial.ended(
                 Outcome.STOPPED_EARLY, f"no better for {patience} epochs after {n_epochs}"
             )
-        must_stop = session.must_stop(len(lockstep.states) * n_epochs, lockstep.n_updates)
+        must_stop = session.must_stop_trial(proposal, lockstep)
         session.snapshots.keep(name, lockstep, now=must_stop)
         if must_stop:
             proposal.end_attempt()

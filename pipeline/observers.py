@@ -79,10 +79,10 @@ class Several(Display):
         for display in self._displays:
             display.trial_started(number, params)
 
-    def epoch_ended(self, n_epochs: int, mean: float) -> None:
+    def epoch_ended(self, number: int, n_epochs: int, mean: float) -> None:
         """Tell each the mean."""
         for display in self._displays:
-            display.epoch_ended(n_epochs, mean)
+            display.epoch_ended(number, n_epochs, mean)
 
     def trial_ended(self, result: TrialResult) -> None:
         """Tell each the result."""

@@ -5,9 +5,11 @@ The search tells a `Display` what happens; how it looks is decided here.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -40,8 +42,8 @@ class Display:
     def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
         """Take the trial that begins."""
 
-    def epoch_ended(self, n_epochs: int, mean: float) -> None:
-        """Take the mean after an epoch of all folds."""
+    def epoch_ended(self, number: int, n_epochs: int, mean: float) -> None:
+        """Take a trial's mean after an epoch of all folds."""
 
     def trial_ended(self, result: TrialResult) -> None:
         """Take a trial's result."""
@@ -89,8 +91,17 @@ class Lines(Display):
             self._best = trial
 
 
+@dataclass
+class _Running:
+    """A trial that is being trained."""
+
+    horizon: int
+    n_epochs: int = 0
+    mean: float = math.nan
+
+
 class Terminal(Lines):
-    """Trial lines that scroll by, and below them the running trial and the search's pace."""
+    """Trial lines that scroll by, and below them what is running and the search's pace."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -99,8 +110,8 @@ class Terminal(Lines):
         self._n_folds = 1
         self._n_before = 0
         self._done: list[TrialResult] = []
-        self._number, self._horizon, self._n_epochs, self._mean = 0, 1, 0, float("nan")
-        self._start = self._trial_start = time.monotonic()
+        self._running: dict[int, _Running] = {}
+        self._start = time.monotonic()
 
     def say(self, line: str) -> None:
         """Write the line above the live part."""
@@ -122,19 +133,18 @@ class Terminal(Lines):
         self._live.start()
 
     def trial_started(self, number: int, params: Mapping[str, Any]) -> None:
-        """Show a new running trial."""
-        self._number, self._horizon, self._n_epochs = number, int(params["max_epochs"]), 0
-        self._mean = float("nan")
-        self._trial_start = time.monotonic()
+        """Show a new running trial; there may be others."""
+        self._running[number] = _Running(int(params["max_epochs"]))
 
-    def epoch_ended(self, n_epochs: int, mean: float) -> None:
-        """Move the running trial on."""
-        self._n_epochs, self._mean = n_epochs, mean
+    def epoch_ended(self, number: int, n_epochs: int, mean: float) -> None:
+        """Move a running trial on."""
+        running = self._running[number]
+        running.n_epochs, running.mean = n_epochs, mean
 
     def trial_ended(self, result: TrialResult) -> None:
         """Write the trial's line and count it."""
         self._done.append(result)
-        self._n_epochs = 0
+        self._running.pop(result.number, None)
         super().trial_ended(result)
 
     def close(self) -> None:
@@ -148,12 +158,13 @@ class Terminal(Lines):
         assert spec is not None
         metric = spec.objective.metric
         table = Table.grid(padding=(0, 2))
-        table.add_row(
-            f"trial {self._number}",
-            ProgressBar(total=self._horizon, completed=self._n_epochs, width=24),
-            f"epoch {self._n_epochs}/{self._horizon} × {self._n_folds} folds",
-            Text(f"mean {metric} " + (f"{self._mean:.4f}" if self._n_epochs else "…")),
-        )
+        for number, trial in list(self._running.items()):
+            table.add_row(
+                f"trial {number}",
+                ProgressBar(total=trial.horizon, completed=trial.n_epochs, width=24),
+                f"epoch {trial.n_epochs}/{trial.horizon} × {self._n_folds} folds",
+                Text(f"mean {metric} " + (f"{trial.mean:.4f}" if trial.n_epochs else "…")),
+            )
         n_done = self._n_before + len(self._done)
         best = self._best
         best_text = "no best yet"
@@ -169,7 +180,8 @@ class Terminal(Lines):
 
     def _pace(self, n_done: int, n_trials: int) -> str:
         seconds = max(time.monotonic() - self._start, 1e-9)
-        n_fold_epochs = sum(t.n_fold_epochs for t in self._done) + self._n_epochs * self._n_folds
+        n_fold_epochs = sum(t.n_fold_epochs for t in self._done)
+        n_fold_epochs += self._n_folds * sum(t.n_epochs for t in list(self._running.values()))
         pruned = sum(trial.outcome is Outcome.PRUNED for trial in self._done)
         left = "…"
         if self._done:

@@ -65,7 +65,7 @@ def test_lines_go_to_standard_error_one_a_trial(capsys):
     lines.search_started(SPEC, 2, (trial(0, 0.5),))
     for result in (trial(1, 0.6), trial(2, 0.4), trial(3, 0.4), trial(4, 0.1, Outcome.PRUNED)):
         lines.trial_started(result.number, PARAMS)
-        lines.epoch_ended(1, 1.0)
+        lines.epoch_ended(result.number, 1, 1.0)
         lines.trial_ended(result)
     lines.close()
     out, err = capsys.readouterr()
@@ -90,7 +90,7 @@ def test_silence_is_silent(capsys):
     silent.say("x")
     silent.search_started(SPEC, 2, ())
     silent.trial_started(0, PARAMS)
-    silent.epoch_ended(1, 1.0)
+    silent.epoch_ended(0, 1, 1.0)
     silent.trial_ended(trial())
     silent.close()
     assert capsys.readouterr() == ("", "")
@@ -141,13 +141,16 @@ def test_a_terminal_shows_the_trial_and_the_search(terminal, clock):
     terminal.trial_started(2, PARAMS)
     terminal.trial_ended(trial(2, 0.2, Outcome.PRUNED))  # 6 more
     terminal.trial_started(3, PARAMS)
-    terminal.epoch_ended(4, 0.875)  # 4 epochs of 5 folds
+    terminal.epoch_ended(3, 4, 0.875)  # 4 epochs of 5 folds
+    terminal.trial_started(4, PARAMS)  # another worker's
     clock.now += 6
-    first, second = shown(terminal).splitlines()
+    first, second, third = shown(terminal).splitlines()
     for part in ("trial 3", "epoch 4/8 × 5 folds", "mean val_loss 0.8750"):
         assert part in first
-    for part in ("3/10", "best 0.3000 (trial 1)", "1 pruned", "2 fold-epochs/s", "56 s left"):
+    for part in ("trial 4", "epoch 0/8 × 5 folds", "mean val_loss …"):
         assert part in second
+    for part in ("3/10", "best 0.3000 (trial 1)", "1 pruned", "2 fold-epochs/s", "56 s left"):
+        assert part in third
 
 
 def test_without_a_value_there_is_no_best(terminal):

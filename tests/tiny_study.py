@@ -113,13 +113,10 @@ class StopAt(Display):
     """Sends this process a signal after an epoch of a trial, once."""
 
     def __init__(self, number: int, n_epochs: int, signal_number: int = signal.SIGTERM) -> None:
-        self.at, self.signal, self.number = (number, n_epochs), signal_number, -1
+        self.at, self.signal = (number, n_epochs), signal_number
 
-    def trial_started(self, number, params):
-        self.number = number
-
-    def epoch_ended(self, n_epochs, mean):
-        if (self.number, n_epochs) == self.at:
+    def epoch_ended(self, number, n_epochs, mean):
+        if (number, n_epochs) == self.at:
             self.at = (-1, -1)
             os.kill(os.getpid(), self.signal)
 
