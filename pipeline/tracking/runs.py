@@ -53,13 +53,15 @@ class StudyRun:
     """The run of one study, over all its sessions.
 
     mended: runs of trials that a dead process had left RUNNING and that are now KILLED
+    is_joined: whether another process opened the run, and will end it
     """
 
     store: Store
     writer: MetricWriter
     experiment_id: str
     run_id: str
-    mended: int
+    mended: int = 0
+    is_joined: bool = False
     _trials: dict[str, TrialRun] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -100,6 +102,26 @@ class StudyRun:
 
         with readable_errors(f"the study's run cannot be opened in {store.address}"):
             return patiently(opened, patience_secs=writer.patience_secs)
+
+    @classmethod
+    def join(
+        cls, store: Store, writer: MetricWriter, *, experiment: str, signature: str
+    ) -> StudyRun | None:
+        """Take part in the run that another process has opened; None while there is none.
+
+        Raises StoreUnavailable when the store fails.
+        """
+
+        def joined() -> StudyRun | None:
+            found = store.client.get_experiment_by_name(experiment)
+            run = found and find_run(store.client, found.experiment_id, signature)
+            if not run:
+                return None
+            info = run.info
+            return cls(store, writer, info.experiment_id, info.run_id, is_joined=True)
+
+        with readable_errors(f"the study's run cannot be read in {store.address}"):
+            return patiently(joined, patience_secs=writer.patience_secs)
 
     @property
     def url(self) -> str:
@@ -202,11 +224,12 @@ class StudyRun:
         self.writer.flush()
 
     def end(self, status: str) -> None:
-        """Write everything, then end the run as FINISHED, FAILED or KILLED.
+        """Write everything, then end the run as FINISHED, FAILED or KILLED, unless it was joined.
 
         Raises StoreUnavailable when something is not written.
         """
-        self.writer.update(Status.ended(self.run_id, status))
+        if not self.is_joined:
+            self.writer.update(Status.ended(self.run_id, status))
         self.writer.flush()
 
     def _opened(

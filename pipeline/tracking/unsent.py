@@ -20,6 +20,8 @@ keep their timestamps, so sending a line twice stores it once. Lines that the st
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +34,7 @@ from pipeline.files import json_text, write_whole
 from pipeline.tracking.updates import Artifact, Model, Update, of_plain
 
 FORMAT = 1
+WORKERS = "workers"
 
 
 class Unsent:
@@ -42,11 +45,20 @@ class Unsent:
     """
 
     def __init__(self, folder: Path, store: str) -> None:
+        self._folder = folder
+        self._adopted: list[Path] = []
         self.path = folder / "unsent.jsonl"
         self.refused = folder / "refused.jsonl"
         self.models = folder / "models"
         self._copies = folder / "unsent"
         self._store = store
+
+    @classmethod
+    def of_worker(cls, folder: Path, store: str) -> Unsent:
+        """Return the file of a worker that joined the study: this process, from now to its end."""
+        unsent = cls(folder / WORKERS / f"{platform.node()}-{os.getpid()}", store)
+        unsent.refused = folder / unsent.refused.name
+        return unsent
 
     def read(self) -> list[Update]:
         """Return what an earlier session left for this store, in order.
@@ -59,15 +71,28 @@ class Unsent:
             if store == self._store
         ]
 
+    def adopt(self) -> list[Update]:
+        """Return what workers left behind when they ended, from now on this file's to keep."""
+        updates: list[Update] = []
+        for path in sorted(self._folder.glob(f"{WORKERS}/*/unsent.jsonl")):
+            left = Unsent(path.parent, self._store).read()
+            if left and path.parent not in self._adopted:  # else it is for another store
+                self._adopted.append(path.parent)
+                updates += left
+        return updates
+
     def write(self, updates: Sequence[Update]) -> None:
         """Keep these, and nothing else, for this store; without any, its file and copies go."""
         others = [(store, plain) for store, plain in self._lines() if store != self._store]
         mine = [(self._store, self._with_path(each).as_plain()) for each in updates]
         if others or mine:
+            self._folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.path, _text([*others, *mine]).encode())
         else:
             self.path.unlink(missing_ok=True)
             shutil.rmtree(self._copies, ignore_errors=True)
+        for folder in self._adopted:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def note_refused(self, updates: Sequence[Update]) -> None:
         """Add what the store refuses for good to a file of its own."""

@@ -77,7 +77,7 @@ class MetricWriter:
         self._clock = clock
         self._sleep = sleep
         self._changed = threading.Condition()
-        self._pending = deque(unsent.read() if unsent else ())
+        self._pending = deque([*unsent.read(), *unsent.adopt()] if unsent else ())
         self.n_left = len(self._pending)
         self._refused: list[Update] = []
         self._refusal = ""
@@ -109,6 +109,13 @@ class MetricWriter:
                 raise RuntimeError("this writer is closed")
             self._pending.append(update)
             self._changed.notify_all()
+
+    def adopt(self) -> int:
+        """Queue what workers left behind that have ended; return how many updates."""
+        adopted = self.unsent.adopt() if self.unsent else []
+        for update in adopted:
+            self.update(update)
+        return len(adopted)
 
     def flush(self) -> None:
         """Wait until everything queued so far is in the store.
