@@ -65,6 +65,16 @@ def only_run_of(folder: Path, *, waiting: Callable[[str], None] | None = None) -
             holder.unlink(missing_ok=True)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process holds the study's lock."""
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        with lock:
+            return False
+    except Timeout:
+        return True
+
+
 GRACE_SECS = 30.0
 """Longest that an epoch may go on after a signal; systemd waits 90 seconds, Kubernetes 30."""
 

@@ -7,7 +7,7 @@ import ast
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pipeline import ending
 from pipeline.errors import BadInput, ExitCode, unknown_name
@@ -66,26 +66,20 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_study(parser)
+    add_study(parser)
+    add_budget(parser)
     parser.add_argument(
-        "--trials", type=int, metavar="N", help="trials in all, over every session of this study"
-    )
-    parser.add_argument(
-        "--timeout", type=seconds, metavar="TIME", help="end after TIME: 90, 90s, 15m or 2h"
-    )
-    parser.add_argument(
-        "--if-running", choices=("skip", "wait"), default="skip",
-        help="another process is running this study: leave with exit code 5, or wait for it",
+        "--workers", type=_workers, metavar="N", default=1,
+        help="train trials in N processes, or as many as suit this machine: auto (default: 1, "
+        "this one)",
     )  # fmt: skip
     parser.add_argument(
-        "--max-fold-epochs", type=int, metavar="N", help="epochs in all, summed over folds"
-    )
-    parser.add_argument(
-        "--max-updates", type=int, metavar="N", help="optimizer steps in all, summed over folds"
-    )
-    parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow's store (default: mlruns/mlflow.db)"
-    )
+        "--if-running", choices=("skip", "wait", "join"), default="skip",
+        help="another process is running this study: leave with exit code 5, wait for it, or join "
+        "it, train trials beside it and then wait",
+    )  # fmt: skip
+    add_tracking(parser)
+    _add_choices(parser)
     parser.add_argument(
         "--warm-start", type=int, nargs="?", const=5, default=0, metavar="N",
         help="begin a new study with the N best trials (5) of the latest earlier one of its name",
@@ -93,7 +87,7 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, time an epoch, print the cost"
     )
-    _add_ending(parser)
+    add_ending(parser)
     return parser.parse_args(arguments)
 
 
@@ -105,7 +99,8 @@ def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_study(parser)
+    add_study(parser)
+    _add_choices(parser)
     parser.add_argument(
         "--compare", action="store_true", help="the five ways of choosing epochs, side by side"
     )
@@ -118,7 +113,7 @@ def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         help="train on all rows for each way's number of epochs, and score the test rows",
     )  # fmt: skip
     parser.set_defaults(trials=None, timeout=None, max_fold_epochs=None, max_updates=None)
-    _add_ending(parser)
+    add_ending(parser)
     return parser.parse_args(arguments)
 
 
@@ -133,10 +128,31 @@ def add_study_name(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
-    """Add what says which study: its file, changes of its fields, where it is stored."""
-    add_study_name(parser)
-    parser.add_argument("--seed", type=int, metavar="N", help="of splits, weights, row orders")
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    """Add what ends a search."""
+    parser.add_argument(
+        "--trials", type=int, metavar="N", help="trials in all, over every session of this study"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="TIME", help="end after TIME: 90, 90s, 15m or 2h"
+    )
+    parser.add_argument(
+        "--max-fold-epochs", type=int, metavar="N", help="epochs in all, summed over folds"
+    )
+    parser.add_argument(
+        "--max-updates", type=int, metavar="N", help="optimizer steps in all, summed over folds"
+    )
+
+
+def add_tracking(parser: argparse.ArgumentParser) -> None:
+    """Add where runs are logged."""
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow's store (default: mlruns/mlflow.db)"
+    )
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    """Add what is done with the trials once there are enough."""
     parser.add_argument(
         "--confirm",
         type=int,
@@ -150,6 +166,12 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
         help="measure what searching like this is worth: a whole search inside each of K folds, "
         "each scored on rows that it never saw",
     )
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Add what says which study: its file, changes of its fields, where it is stored."""
+    add_study_name(parser)
+    parser.add_argument("--seed", type=int, metavar="N", help="of splits, weights, row orders")
     parser.add_argument(
         "--set",
         action="append",
@@ -168,7 +190,7 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_ending(parser: argparse.ArgumentParser) -> None:
+def add_ending(parser: argparse.ArgumentParser) -> None:
     """Add what says how the command tells what it does and how it ended."""
     parser.add_argument(
         "--json", action="store_true",
@@ -190,11 +212,34 @@ def _add_ending(parser: argparse.ArgumentParser) -> None:
 def _ending_options_in(arguments: Sequence[str]) -> argparse.Namespace:
     """Return those options as far as they can be read beside one that cannot."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    _add_ending(parser)
+    add_ending(parser)
     try:
         return parser.parse_known_args(arguments)[0]
     except argparse.ArgumentError:  # an option without its value
         return argparse.Namespace(json="--json" in arguments, on_finish=None)
+
+
+def arguments_of(options: argparse.Namespace) -> list[str]:
+    """Return what another process must be given to work at the same study, but for its time."""
+    values = {
+        "--seed": options.seed,
+        "--trials": options.trials,
+        "--max-fold-epochs": options.max_fold_epochs,
+        "--max-updates": options.max_updates,
+        "--storage": options.storage,
+        "--tracking-uri": options.tracking_uri,
+        "--store-patience": options.store_patience,
+    }
+    given = [f"{name}={value}" for name, value in values.items() if value is not None]
+    return [options.study, *given, *(f"--set={change}" for change in options.set)]
+
+
+def _workers(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number ≥ 1, or auto, got {text!r}")
+    return int(text)
 
 
 def seconds(text: str) -> float:
@@ -218,6 +263,8 @@ def check_together(options: argparse.Namespace) -> None:
         raise BadInput(
             f"of --confirm, --nested and --dry-run one at a time, got {' and '.join(given)}"
         )
+    if options.nested is not None and options.workers != 1:
+        raise BadInput("--nested searches in one process, got --workers: leave it out")
 
 
 def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:

@@ -6,7 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipeline.cli import add_study_name, seconds
+from pipeline.cli import (
+    add_budget,
+    add_ending,
+    add_study,
+    add_study_name,
+    add_tracking,
+    seconds,
+)
 
 
 def schedule_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,6 +75,31 @@ def schedule_options(arguments: Sequence[str] | None = None) -> argparse.Namespa
     options = parser.parse_args(own)
     options.search = search
     return options
+
+
+def worker_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse what a supervisor tells its worker."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.worker",
+        description="Train trials of a study for the search that has started this process.",
+        epilog="On other machines, `python -m pipeline.search STUDY --if-running join` does this.",
+    )
+    add_study(parser)
+    add_budget(parser)
+    add_tracking(parser)
+    add_ending(parser)
+    parser.add_argument("--supervisor", type=int, required=True, metavar="PID", help="who asks")
+    parser.add_argument(
+        "--question", required=True, metavar="NAME", help="the study's name and signature"
+    )
+    parser.add_argument(
+        "--until", type=float, metavar="SECONDS", help="end then, by the monotonic clock"
+    )
+    parser.add_argument(
+        "--gpu-share", type=float, default=1.0, metavar="SHARE", help="of its GPU's memory"
+    )
+    parser.set_defaults(json=True)
+    return parser.parse_args(arguments)
 
 
 def maintain_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 
 from pipeline import training
 from pipeline.addresses import mask_password
+from pipeline.machine import places
 from pipeline.progress import duration
 from pipeline.question import pose
 from pipeline.schedules import updates_per_epoch
 from pipeline.spec import StudySpec
 
 
-def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -> dict[str, str]:
+def cost_of(
+    spec: StudySpec, *, tracking_uri: str | None, storage: str | None, n_workers: int = 1
+) -> dict[str, str]:
     """Check the study, time its model, and return what a search would cost and use, in words.
 
+    n_workers: processes that would train trials
     Raises BadInput as `search` would before its first trial. Writes nothing.
     """
-    question = pose(spec)
+    question = pose(spec, n_workers=n_workers)
     folds = question.folds
     measured = training.measured_engine(spec, question.development, folds)
     work = training.expected_work(spec, folds)
@@ -29,6 +33,7 @@ def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -
         "study": question.name,
         "rows": question.rows,
         "devices": ", ".join(training.device_names()),
+        "workers": _workers(n_workers, question.threads_for(n_workers)),
         "space": ", ".join(spec.sampled) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
         "timed at": ", ".join(f"{k}={_short(v)}" for k, v in typical.items()),
         "engine": f"{measured.timing.mode} ({measured.reason})",
@@ -43,6 +48,13 @@ def cost_of(spec: StudySpec, *, tracking_uri: str | None, storage: str | None) -
         "Optuna": mask_password(str(storage or question.folder / "journal.log")),
         "decision": str(question.folder / "decision.json"),
     }
+
+
+def _workers(n_workers: int, threads: int | None) -> str:
+    each = "a thread for each core" if threads is None else f"{threads} thread(s)"
+    text = f"{n_workers}, each with {each}" if n_workers > 1 else f"1, with {each}"
+    on = [place.gpu for place in places(n_workers, len(training.GPUS)) if place.gpu is not None]
+    return text + (f", on GPU {', '.join(on)}" if on else "")
 
 
 def page(rows: Mapping[str, str]) -> str:

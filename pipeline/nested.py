@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import decision
+from pipeline import decision, training
 from pipeline.errors import BadInput, PipelineError, require
 from pipeline.folds import Folds, default_splitter, split
 from pipeline.objective import Objective
@@ -222,7 +222,9 @@ def inner_questions(question: Question, outer: Folds) -> Sequence[Question]:
         with _naming(number, len(outer)):
             development, test = rows.take(fold.train), rows.take(fold.validation)
             both = hashlib.sha256((development.fingerprint + test.fingerprint).encode())
-            questions.append(pose_on(spec, development, test, data_fingerprint=both.hexdigest()))
+            inner = pose_on(spec, development, test, data_fingerprint=both.hexdigest())
+            training.check_model(spec, development, inner.folds[0])
+            questions.append(inner)
     return questions
 
 

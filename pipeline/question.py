@@ -11,7 +11,9 @@ import numpy as np
 from pipeline import training
 from pipeline.curves import FoldCurves
 from pipeline.data import Dataset, load
+from pipeline.files import write_whole
 from pipeline.folds import Folds, set_test_rows_aside, split
+from pipeline.machine import n_cores
 from pipeline.spec import StudySpec
 from pipeline.study_file import source_of
 
@@ -46,6 +48,27 @@ class Question:
         return self.home / "mlruns" / "studies" / self.name
 
     @property
+    def _threads_record(self) -> Path:
+        return self.folder / "threads"
+
+    def threads_for(self, n_workers: int) -> int | None:
+        """Return the threads that each worker trains with; None is one per core.
+
+        A convolution's last bits depend on them, so a study keeps those that it began with,
+        whatever the number of workers is later.
+        """
+        if self.spec.threads is not None:
+            return self.spec.threads
+        if self._threads_record.exists():
+            return int(self._threads_record.read_text(encoding="utf-8")) or None
+        return None if n_workers == 1 else max(1, n_cores() // n_workers)
+
+    def record_threads(self, n_workers: int) -> None:
+        """Keep the threads of a new study. The caller holds its lock."""
+        if not self._threads_record.exists():
+            write_whole(self._threads_record, str(self.threads_for(n_workers) or 0).encode())
+
+    @property
     def rows(self) -> str:
         """The rows and how they are split, in words."""
         sizes = sorted({len(fold.train) for fold in self.folds})
@@ -54,15 +77,24 @@ class Question:
         return text if self.test is None else f"{text}, {self.test.n_rows} test rows set aside"
 
 
-def pose(spec: StudySpec, *, say: Callable[[str], None] = lambda line: None) -> Question:
+def pose(
+    spec: StudySpec,
+    *,
+    n_workers: int = 1,
+    gpu_share: float = 1.0,
+    say: Callable[[str], None] = lambda line: None,
+) -> Question:
     """Load the data, set test rows aside, and check everything that a user can get wrong.
 
+    n_workers: processes that share this machine's cores, if the study is new
+    gpu_share: of a GPU's memory, for this process
     Raises BadInput, before anything is trained or written.
     """
-    devices = training.set_up(spec.threads)
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
+    devices = training.set_up(question.threads_for(n_workers), gpu_share=gpu_share)
+    training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
     return question
 
@@ -70,7 +102,7 @@ def pose(spec: StudySpec, *, say: Callable[[str], None] = lambda line: None) -> 
 def pose_on(
     spec: StudySpec, development: Dataset, test: Dataset | None, *, data_fingerprint: str
 ) -> Question:
-    """Split the development rows, once, and check that the study can be searched on them.
+    """Split the development rows, once. TensorFlow is not used: its threads are not set yet.
 
     data_fingerprint: of all rows, those set aside included
     Raises BadInput, before anything is trained or written.
@@ -80,7 +112,6 @@ def pose_on(
     horizon = spec.longest_horizon
     flat = FoldCurves(np.zeros((len(folds), horizon)), spec.objective, n_repeats=folds.n_repeats)
     spec.rule.choose(flat, horizon)
-    training.check_model(spec, development, folds[0])
     signature = spec.signature(data_fingerprint=data_fingerprint, splits_hash=folds.hash)
     home = source_of(spec.build_model, spec.load_data).home
     return Question(spec, development, test, folds, data_fingerprint, signature, home)

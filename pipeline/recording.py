@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline import optimization, tracking, training
+from pipeline.batch import StopRequest
 from pipeline.errors import Interrupted, StoreUnavailable
 from pipeline.progress import Display
 from pipeline.question import Question
+
+POLL_SECS = 0.5
+"""Between two looks for what another process is about to make."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,50 @@ class Stores:
 
         Raises BadInput and StoreUnavailable. The caller holds the study's lock.
         """
-        store = tracking.open_store(
+        store = self.tracking_for(question, say=say)
+        study = optimization.open_study(
+            self._storage_of(question), question.name, question.spec,
+            patience_secs=self.patience_secs,
+        )  # fmt: skip
+        return store, study
+
+    def tracking_for(self, question: Question, *, say: Callable[[str], None]) -> tracking.Store:
+        """Return MLflow's store. Raises BadInput and StoreUnavailable."""
+        return tracking.open_store(
             self.tracking_uri, question.home, patience_secs=self.patience_secs, say=say
         )
-        journal = self.storage or question.folder / "journal.log"
-        study = optimization.open_study(
-            journal, question.name, question.spec, patience_secs=self.patience_secs
-        )
-        return store, study
+
+    def study_begun_by_another(self, question: Question) -> Any:
+        """Return Optuna's study when its holder has opened it and recorded its engine, or None."""
+        storage = self._storage_of(question)
+        if isinstance(storage, Path) and not storage.exists():
+            return None
+        with suppress(StoreUnavailable):  # not there yet
+            study = optimization.read_study(storage, question.name)
+            return study if "engine" in study.user_attrs else None
+        return None
+
+    def _storage_of(self, question: Question) -> str | Path:
+        return self.storage or question.folder / "journal.log"
+
+
+@contextmanager
+def joining(
+    stores: Stores, question: Question, display: Display, stop: StopRequest
+) -> Iterator[tracking.StudyRun]:
+    """Take part in a run that another process holds, as soon as that has opened it.
+
+    What the store does not take is kept in a folder of this worker's, for the holder to send.
+    """
+    store = stores.tracking_for(question, say=display.say)
+    unsent = tracking.Unsent.of_worker(question.folder, store.address)
+    patience_secs = stores.patience_secs
+    with tracking.MetricWriter(store.client, unsent=unsent, patience_secs=patience_secs) as writer:
+        names = {"experiment": question.spec.name, "signature": question.signature}
+        while (run := tracking.StudyRun.join(store, writer, **names)) is None:
+            stop.raise_if_asked()
+            time.sleep(POLL_SECS)
+        yield run
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from pipeline import optimization
 from pipeline.session import Session
 
 
-def complete_runs(session: Session) -> int:
-    """Write to MLflow what a killed process no longer could; return how many runs were completed.
+def complete_runs(session: Session) -> None:
+    """Write to MLflow what a killed process no longer could, and say how many runs that were.
 
     Optuna knows of a trial's end at once, MLflow a moment later: the last epochs of such a trial,
     its summary and its status are written now.
@@ -24,4 +24,5 @@ def complete_runs(session: Session) -> int:
             run.log_epoch(n_epochs, metrics)
         run.end(trial, session.spec.objective)
         n_completed += 1
-    return n_completed
+    if n_completed:
+        session.display.say(f"{n_completed} run(s) of a killed process completed in MLflow")

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from pipeline import decision, optimization, plots, tracking, training, warm_start
 from pipeline.batch import StopRequest, Waiting, only_run_of
@@ -31,8 +31,7 @@ from pipeline.cli import check_together, with_options
 from pipeline.confirm import Plan, confirmed
 from pipeline.dry_run import cost_of, page
 from pipeline.ending import Ending
-from pipeline.errors import ExitCode, Interrupted, NoResult, StudyFailed, require
-from pipeline.evaluation import evaluate
+from pipeline.errors import ExitCode, NoResult, require
 from pipeline.evidence import gathered
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
@@ -44,12 +43,13 @@ from pipeline.refit import make_models
 from pipeline.results import Outcome, StudyResult, TrialResult
 from pipeline.retry import DEFAULT_PATIENCE_SECS
 from pipeline.session import Session, engine_of
-from pipeline.snapshots import Snapshots
 from pipeline.spec import StudySpec
-from pipeline.spending import Spending
 from pipeline.study_file import load_study
-from pipeline.unwritten import Unwritten
 from pipeline.winner import chosen, settled
+from pipeline.work import join, run_trials
+from pipeline.workers import Crew, supervise
+
+IfRunning = Literal["skip", "wait", "join"]
 
 
 def search(
@@ -61,7 +61,8 @@ def search(
     n_warm_trials: int = 0,
     display: Display | None = None,
     confirm: int | None = None,
-    wait: bool = False,
+    if_running: IfRunning = "skip",
+    crew: Crew | None = None,
 ) -> StudyResult:
     """Run or continue a study to the end of its budget and return its answer.
 
@@ -73,7 +74,9 @@ def search(
         tries first
     confirm: train so many of the best trials again, on other seeds and splits, before one of them
         is the winner
-    wait: for another process that is running the same study, rather than raise
+    if_running: what to do while another process is running the same study: raise, wait for it to
+        end, or join it: train trials beside it, then wait
+    crew: worker processes to train the trials in; None trains them in this one
     Raises BadInput, StoreUnavailable and AnotherRunActive before anything is trained; NoResult
     when no trial has a value at the end; StudyFailed after too many failures in a row;
     Interrupted after SIGINT or SIGTERM. Whatever was computed by then is kept: the same call
@@ -82,10 +85,13 @@ def search(
     require(n_warm_trials >= 0, "n_warm_trials", "≥ 0", n_warm_trials)
     display, stop = display or Display(), StopRequest()
     with stop.listening():
-        question = pose(spec, say=display.say)
+        question = pose(spec, n_workers=crew.n_workers if crew else 1, say=display.say)
         plan = None if confirm is None else Plan.of(confirm, question)
         stores = Stores(tracking_uri, storage, store_patience_secs)
-        return search_on(question, display, stop, stores, plan, n_warm_trials, wait=wait)
+        if if_running == "join":
+            join(question, display, stop, stores)
+        wait = if_running != "skip"
+        return search_on(question, display, stop, stores, plan, n_warm_trials, crew, wait=wait)
 
 
 def nested_search(
@@ -118,66 +124,31 @@ def search_on(
     stores: Stores,
     plan: Plan | None = None,
     n_warm_trials: int = 0,
+    crew: Crew | None = None,
     *,
     wait: bool = False,
 ) -> StudyResult:
     """Open or create everything that a search works with, and run it."""
-    spec, folder = question.spec, question.folder
+    folder = question.folder
     waiting = Waiting(display.say, stop) if wait else None
     with closing(display), only_run_of(folder, waiting=waiting):
+        question.record_threads(crew.n_workers if crew else 1)
         store, study = stores.opened_for(question, say=display.say)
         warm_start.begin(study, question, n_warm_trials, storage=stores.storage, say=display.say)
-        engine, why = engine_of(study, question, display)
-        known, unwritten = optimization.run_ids(study), Unwritten(folder / "unwritten")
-        with recording(store, question, engine, known, display, stores.patience_secs) as run:
-            session = Session(
-                question, study, engine, why, run, display, stop,
-                Snapshots(folder / "snapshots", say=display.say), unwritten,
-                Spending(spec, len(question.folds)),
-            )  # fmt: skip
+        engine = engine_of(study, question, display)
+        known = optimization.run_ids(study)
+        with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
+            session = Session.of(question, study, engine, run, display, stop)
             stop.last_words = session.leave
-            if n_completed := complete_runs(session):
-                display.say(f"{n_completed} run(s) of a killed process completed in MLflow")
-            trials, kept = run_trials(session)
-            result = answer(session, trials, kept, plan)
-        unwritten.clear()
+            complete_runs(session)
+            kept = None
+            if crew is None:
+                kept = run_trials(session)
+            else:
+                supervise(crew, session)
+            result = answer(session, session.finished.all(), kept, plan)
+        session.unwritten.clear()
         return dataclasses.replace(result, unsent=run.writer.left_behind)
-
-
-def run_trials(session: Session) -> tuple[list[TrialResult], training.Kept | None]:
-    """Evaluate proposals until the budget is spent; return all trials and the best one's states."""
-    spec, budget = session.spec, session.spec.budget
-    trials = list(optimization.finished(session.study, spec))
-    session.display.search_started(spec, len(session.question.folds), tuple(trials))
-    session.spending.add(trials, here=False)
-    session.spending.keep_back_for(optimization.best(trials, spec))
-    kept, n_failures = None, 0
-    while len(trials) < budget.n_trials and not session.must_stop():
-        if optimization.exhausted(session.study, spec):
-            session.display.say(f"the sampler has no more to propose after {len(trials)} trial(s)")
-            break
-        proposal = optimization.next_proposal(session.study, spec)
-        result, states = evaluate(proposal, session)
-        if result.outcome is Outcome.INTERRUPTED:
-            break
-        trials.append(result)
-        session.spending.add([result], here=True)
-        if optimization.best(trials, spec) is result:
-            kept = states
-            session.spending.keep_back_for(result)
-        n_failures = n_failures + 1 if result.outcome is Outcome.FAILED else 0
-        if n_failures >= budget.max_failures_in_a_row:
-            raise StudyFailed(
-                f"{n_failures} trials in a row failed "
-                f"(budget.max_failures_in_a_row={budget.max_failures_in_a_row}); "
-                f"the last one: {result.reason}"
-            )
-    if session.stop.signal is not None:
-        raise Interrupted(
-            f"{session.stop.signal.name}: stopped after {len(trials)} finished trial(s); "
-            "the same command continues"
-        )
-    return trials, kept
 
 
 def answer(
@@ -213,7 +184,7 @@ def answer(
         decision_path=path,
         run_url=run.url,
         ui_command=run.store.ui_command,
-        budget_over=session.spending.over() if len(trials) < spec.budget.n_trials else "",
+        budget_over=session.spending.ended_by,
         warm_start=warm_start.compared(session.study, winner.trial, trials, evidence),
     )
     write_down(result, session)
@@ -261,9 +232,10 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     stores = {"tracking_uri": options.tracking_uri, "storage": options.storage}
     spec = with_options(load_study(options.study), options)
     check_together(options)
+    crew = Crew.of(options, spec)
     facts["study"] = spec.name
     if options.dry_run:
-        rows = cost_of(spec, **stores)
+        rows = cost_of(spec, **stores, n_workers=crew.n_workers if crew else 1)
         return Ending(ExitCode.SUCCESS, page(rows), facts={"dry_run": rows})
     display = Several(display_for(quiet=options.quiet), Logged(), Facts(facts))
     stores["store_patience_secs"] = options.store_patience
@@ -277,7 +249,8 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
         n_warm_trials=options.warm_start,
         display=display,
         confirm=options.confirm,
-        wait=options.if_running == "wait",
+        if_running=options.if_running,
+        crew=crew,
     )
     return ending_with(result)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import out_of_fold, tracking, training
+from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
 from pipeline.progress import Display
@@ -28,6 +28,8 @@ class Session:
     snapshots: of what is being trained, for whoever continues after this process
     unwritten: epochs that MLflow may not have yet
     spending: of the budget
+    claims: the trials that this process is at
+    finished: the results of all trials that have ended
     """
 
     question: Question
@@ -40,6 +42,29 @@ class Session:
     snapshots: Snapshots
     unwritten: Unwritten
     spending: Spending
+    claims: optimization.Claims
+    finished: optimization.Finished
+
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        study: Any,
+        engine: tuple[training.Engine, str],
+        run: tracking.StudyRun,
+        display: Display,
+        stop: StopRequest,
+    ) -> Session:
+        """Return the session of this process, with what it keeps in the study's folder."""
+        spec, folder = question.spec, question.folder
+        return cls(
+            question, study, *engine, run, display, stop,
+            Snapshots(folder / "snapshots", say=display.say),
+            Unwritten(folder / "unwritten"),
+            Spending(spec, len(question.folds)),
+            optimization.Claims(folder / "claims"),
+            optimization.Finished(study, spec),
+        )  # fmt: skip
 
     @property
     def spec(self) -> StudySpec:
@@ -56,6 +81,31 @@ class Session:
         return bool(self.stop) or bool(
             self.spending.over(n_fold_epochs, n_updates, answering=answering)
         )
+
+    def must_stop_trial(
+        self, proposal: optimization.Proposal, lockstep: training.LockstepTraining
+    ) -> bool:
+        """Say whether a signal or the budget ends a trial after this epoch.
+
+        What other workers' trials have had by now counts too.
+        """
+        n_fold_epochs, n_updates = len(lockstep.states) * lockstep.n_epochs, lockstep.n_updates
+        budget, n_others = self.spec.budget, 0
+        if budget.max_fold_epochs is not None or budget.max_updates is not None:
+            n_others = len(lockstep.states) * optimization.epochs_begun(
+                self.study, self.spec, but=proposal.number, horizon_free=lockstep.horizon_free
+            )
+        n_others_updates = round(n_others * n_updates / n_fold_epochs)
+        return self.must_stop(n_fold_epochs + n_others, n_updates + n_others_updates)
+
+    def next_proposal(self) -> optimization.Proposal | None:
+        """Return a trial that nobody is at, or a new one; None when the budget's are all begun."""
+        study, claims = self.study, self.claims
+        with claims.asking():
+            left = any(not claims.is_taken(trial.number) for trial in optimization.begun(study))
+            if not left and not optimization.n_to_begin(study, self.spec):
+                return None
+            return optimization.next_proposal(study, self.spec, take=claims.take)
 
     def leave(self) -> None:
         """Leave everything so that the same command continues: for a process that must end now."""

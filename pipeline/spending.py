@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.results import TrialResult
+from pipeline.results import TrialResult, ranked
 from pipeline.spec import StudySpec
 
 REFIT_FACTOR = 1.25
@@ -18,33 +18,46 @@ class Spending:
     """Epochs and updates of all sessions, time of this one.
 
     n_fold_epochs, n_updates: of finished trials and confirmed ones, summed over folds
+    ended_by: which budget ended the search, as workers say who did not get further; "" if none did
     """
 
     spec: StudySpec
     n_folds: int
     n_fold_epochs: int = 0
     n_updates: int = 0
+    ended_by: str = ""
     clock: Callable[[], float] = field(default=lambda: time.monotonic())
     _start: float = field(init=False)
     _n_here: int = field(default=0, init=False)
+    _besides: tuple[int, int] = field(default=(0, 0), init=False)
     _kept_back: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self._start = self.clock()
 
-    def add(self, trials: Sequence[TrialResult], *, here: bool) -> None:
-        """Count finished trials; `here` says whether they were trained in this session."""
-        for trial in trials:
-            self.n_fold_epochs += trial.n_fold_epochs
-            self.n_updates += trial.n_updates
-            self._n_here += trial.n_fold_epochs if here else 0
+    @property
+    def deadline(self) -> float | None:
+        """When the session's time is over, by its clock; None when it is not limited."""
+        timeout = self.spec.budget.timeout_secs
+        return None if timeout is None else self._start + timeout
+
+    def count(self, trials: Sequence[TrialResult], *, here: TrialResult | None = None) -> None:
+        """Count the finished trials, of all sessions and workers; `here` was trained by this one.
+
+        What the best one's answer takes is kept back.
+        """
+        self.n_fold_epochs = self._besides[0] + sum(trial.n_fold_epochs for trial in trials)
+        self.n_updates = self._besides[1] + sum(trial.n_updates for trial in trials)
+        self._n_here += here.n_fold_epochs if here else 0
+        self._keep_back_for(next(iter(ranked(trials, self.spec.objective)), None))
 
     def add_besides(self, n_fold_epochs: int, n_updates: int) -> None:
         """Count what was trained for the answer, in whichever session."""
+        self._besides = (self._besides[0] + n_fold_epochs, self._besides[1] + n_updates)
         self.n_fold_epochs += n_fold_epochs
         self.n_updates += n_updates
 
-    def keep_back_for(self, best: TrialResult | None) -> None:
+    def _keep_back_for(self, best: TrialResult | None) -> None:
         """Keep back what this best trial's answer takes: its curve's rest, and the refit."""
         if best is None or best.best_n_epochs is None or best.curves is None:
             return

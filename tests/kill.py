@@ -20,7 +20,7 @@ VOLATILE = ("seconds", "mlflow_run", "mlflow_ui", "run_id")
 
 POINTS = {
     "start": ("pipeline.optimization.storage", "_opened", "after"),
-    "ask": ("pipeline.search", "optimization.next_proposal", "after"),
+    "ask": ("pipeline.session", "optimization.next_proposal", "after"),
     "run created": ("pipeline.tracking.runs", "StudyRun.start_trial", "after"),
     "epoch": ("pipeline.training.lockstep", "LockstepTraining.advance", "before"),
     "middle of an epoch": ("pipeline.training.resident", "ResidentProgram.run_epoch", "after"),

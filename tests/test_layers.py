@@ -37,6 +37,7 @@ LOWER = LEAVES | {
     "spec": {*LEAVES, "space", "study_file"},
     "results": {*LEAVES, "spec"},
     "files": set(),
+    "machine": set(),
     "retry": set(),
     # What tells a command's end loads nothing but itself until it must.
     "log_file": {"errors"},
@@ -48,7 +49,7 @@ ABOVE_STEPS = {
     "cli", "cli_jobs", "confirm", "decision", "dry_run", "evaluation", "evidence", "holdout",
     "maintain", "nested", "observers", "out_of_fold", "progress", "question", "recording",
     "recovery", "refit", "retention", "schedule", "search", "session", "snapshots", "spending",
-    "unwritten", "warm_start", "winner",
+    "unwritten", "warm_start", "winner", "work", "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

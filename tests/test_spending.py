@@ -1,5 +1,6 @@
 """What a budget allows, what is kept back for the answer, and by how much it is overshot."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,8 +23,13 @@ def trial(n_epochs=10, best=4, horizon=10, updates=7) -> TrialResult:
     return TrialResult(0, params, Outcome.COMPLETED, curves, 1.0, n_updates)
 
 
+def unfinished(best: TrialResult) -> TrialResult:
+    """Return the trial as one that was pruned: nothing is kept back for it."""
+    return replace(best, outcome=Outcome.PRUNED)
+
+
 def spending(now=lambda: 0.0, refit=Refit(), **budget) -> Spending:  # noqa: B008 - it is frozen
-    spec = SimpleNamespace(budget=Budget(**budget), refit=refit)
+    spec = SimpleNamespace(budget=Budget(**budget), refit=refit, objective=Objective())
     return Spending(spec, N_FOLDS, clock=now)  # type: ignore[arg-type]
 
 
@@ -53,15 +59,15 @@ def test_updates_are_never_overshot(most):
 
 def test_every_sessions_epochs_count():
     budget = spending(max_fold_epochs=150)
-    budget.add([trial()], here=False)
-    budget.add([trial()], here=True)
+    budget.count([unfinished(trial())] * 2, here=trial())
     assert epochs_until_over(budget) == 10
+    budget.add_besides(20, 0)
+    assert epochs_until_over(budget) == 6
 
 
 def test_the_answer_is_kept_back_and_may_be_spent_on_it():
     budget = spending(max_fold_epochs=150)
-    budget.add([trial()], here=True)
-    budget.keep_back_for(trial())
+    budget.count([trial()], here=trial())
     kept_back = N_FOLDS * (10 - 4) + REFIT_FACTOR * 4
     assert N_FOLDS * epochs_until_over(budget) == 150 - 50 - kept_back
     assert budget.over(65) == "max_fold_epochs=150"
@@ -74,15 +80,14 @@ def test_without_a_refit_less_is_kept_back():
         max_fold_epochs=150, refit=Refit(n_seeds=4)
     )  # fmt: skip
     for budget in (least, most):
-        budget.keep_back_for(trial())
+        budget.count([trial()])
     assert epochs_until_over(most) < epochs_until_over(least)
 
 
 def test_time_is_kept_back_at_the_speed_that_was_measured():
     now = [0.0]
     budget = spending(lambda: now[0], timeout_secs=100.0)
-    budget.add([trial()], here=True)
-    budget.keep_back_for(trial())  # 35 fold-epochs
+    budget.count([trial()], here=trial())  # keeps back 35 fold-epochs
     now[0] = 50.0  # a second each
     assert budget.over() == ""
     now[0] = 60.0  # 1.2 seconds each: 42 for the answer
@@ -95,7 +100,7 @@ def test_time_is_kept_back_at_the_speed_that_was_measured():
 def test_no_more_than_half_of_the_time_is_kept_back():
     now = [0.0]
     budget = spending(lambda: now[0], timeout_secs=100.0)
-    budget.add([trial(n_epochs=1, best=1, horizon=1000)], here=True)
-    budget.keep_back_for(trial(n_epochs=1, best=1, horizon=1000))
+    best = trial(n_epochs=1, best=1, horizon=1000)
+    budget.count([best], here=best)
     now[0] = 49.0
     assert budget.over() == ""

@@ -10,6 +10,7 @@ from pipeline.optimization.stored import (
     best,
     epochs_begun,
     finished,
+    last_report,
     run_id_of,
     run_ids,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "epochs_begun",
     "exhausted",
     "finished",
+    "last_report",
     "mend_journal",
     "n_to_begin",
     "next_proposal",

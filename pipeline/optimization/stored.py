@@ -82,9 +82,14 @@ def epochs_begun(study: optuna.Study, spec: StudySpec, *, but: int, horizon_free
     """
     n_epochs = 0
     for trial in begun(study):
-        step = max(trial.intermediate_values, default=0)
-        if trial.number == but or not step:
-            continue
-        horizon = int({**spec.fixed, **trial.params}["max_epochs"])
-        n_epochs += step if horizon_free else math.ceil(step * horizon / N_SHARES)
+        if trial.number != but and trial.intermediate_values:
+            horizon = int({**spec.fixed, **trial.params}["max_epochs"])
+            n_epochs += last_report(trial, horizon, horizon_free=horizon_free)[0]
     return n_epochs
+
+
+def last_report(trial: FrozenTrial, horizon: int, *, horizon_free: bool) -> tuple[int, float]:
+    """Return the epochs of a trial's last report, at least, and the mean then; 0 before any."""
+    step = max(trial.intermediate_values, default=0)
+    n_epochs = step if horizon_free else math.ceil(step * horizon / N_SHARES)
+    return n_epochs, trial.intermediate_values.get(step, math.nan)

@@ -4,7 +4,11 @@
 trial's training, `models.py` the user's model, `measure.py` the choice of engine mode.
 """
 
-from pipeline.training.devices import device_names, set_up  # first: it quiets TensorFlow's import
+from pipeline.training.devices import (  # first: it quiets TensorFlow's import
+    GPUS,
+    device_names,
+    set_up,
+)
 
 from pipeline.training.checks import check_model  # isort: skip
 from pipeline.training.engine import Engine
@@ -21,6 +25,7 @@ from pipeline.training.recover import (
 from pipeline.training.resident import ResidentEngine
 
 __all__ = [
+    "GPUS",
     "Engine",
     "FittedModel",
     "Kept",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,11 +39,12 @@ with quiet_start():
 tf.get_logger().setLevel("ERROR")
 
 
-def set_up(threads: int | None) -> list[str]:
+def set_up(threads: int | None, *, gpu_share: float = 1.0) -> list[str]:
     """Prepare TensorFlow and return the names of the devices that training will use.
 
     threads: of one operation and between operations; None is one per core. On CPUs their number
         is part of the result, bit for bit, for convolutions.
+    gpu_share: of each GPU's memory, for workers that share one; 1 lets it grow as needed
     Raises BadInput when Keras runs on another backend, or TensorFlow already runs with another
     number of threads.
     """
@@ -52,7 +54,12 @@ def set_up(threads: int | None) -> list[str]:
         )
     try:
         for gpu in GPUS:
-            tf.config.experimental.set_memory_growth(gpu, True)
+            if gpu_share == 1.0:
+                tf.config.experimental.set_memory_growth(gpu, True)
+                continue
+            limit_mb = int(gpu_share * gpu_memory_mb())
+            limited = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb)
+            tf.config.set_logical_device_configuration(gpu, [limited])
         if GPUS:
             tf.config.experimental.enable_op_determinism()
         for set_threads, get_threads in (
@@ -68,6 +75,25 @@ def set_up(threads: int | None) -> list[str]:
             f"threads={threads} must be set before TensorFlow runs; start a new process: {error}"
         ) from error
     return device_names()
+
+
+def gpu_memory_mb() -> float:
+    """Return the memory of the first GPU that this process sees.
+
+    Raises BadInput when the driver's tool does not say.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(
+            [*query, f"--id={first}"], capture_output=True, text=True, check=True, timeout=60
+        )
+        return float(done.stdout.splitlines()[0])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        raise BadInput(
+            "workers that share a GPU need its memory's size from nvidia-smi, which gave "
+            f"{type(error).__name__}; use one worker per GPU"
+        ) from error
 
 
 def device_names() -> list[str]:

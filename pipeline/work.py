@@ -1,0 +1,84 @@
+"""What every worker does: ask for a trial, train it, tell; until the budget is spent.
+
+A search that runs alone is its own worker. Others may join it, from this machine or from any that
+shares the study's folder and its stores.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+
+from pipeline import optimization, training
+from pipeline.batch import StopRequest, is_held
+from pipeline.errors import Interrupted, StudyFailed
+from pipeline.evaluation import evaluate
+from pipeline.progress import Display
+from pipeline.question import Question
+from pipeline.recording import POLL_SECS, Stores, joining
+from pipeline.results import Outcome
+from pipeline.session import Session, engine_of
+
+
+def run_trials(session: Session) -> training.Kept | None:
+    """Evaluate proposals until the budget is spent, and other workers are at none any more.
+
+    Returns the states of the best trial, if it was trained here.
+    """
+    spec, budget = session.spec, session.spec.budget
+    trials = session.finished.all()
+    session.display.search_started(spec, len(session.question.folds), trials)
+    session.spending.count(trials)
+    kept, n_failures = None, 0
+    while not session.must_stop():
+        proposal = session.next_proposal()
+        if proposal is None:
+            if not optimization.begun(session.study):
+                break
+            # Others are at the last trials: one of them may die.
+            time.sleep(POLL_SECS)
+            continue
+        result, states = evaluate(proposal, session)
+        if result.outcome is Outcome.INTERRUPTED:
+            break
+        trials = session.finished.all()
+        session.spending.count(trials, here=result)
+        best = optimization.best(trials, spec)
+        if best is not None and best.number == result.number:
+            kept = states
+        n_failures = n_failures + 1 if result.outcome is Outcome.FAILED else 0
+        if n_failures >= budget.max_failures_in_a_row:
+            raise StudyFailed(
+                f"{n_failures} trials in a row failed "
+                f"(budget.max_failures_in_a_row={budget.max_failures_in_a_row}); "
+                f"the last one: {result.reason}"
+            )
+    trials = session.finished.all()
+    if session.stop.signal is not None:
+        raise Interrupted(
+            f"{session.stop.signal.name}: stopped after {len(trials)} finished trial(s); "
+            "the same command continues"
+        )
+    if len(trials) < budget.n_trials:
+        session.spending.ended_by = session.spending.over()
+        if optimization.exhausted(session.study, spec):
+            session.display.say(f"the sampler has no more to propose after {len(trials)} trial(s)")
+    return kept
+
+
+def join(question: Question, display: Display, stop: StopRequest, stores: Stores) -> str:
+    """Work beside the process that holds the study, as long as there is a trial to train.
+
+    Returns which budget ended it, in words; "" when none did, or nobody holds the study.
+    """
+    while (study := stores.study_begun_by_another(question)) is None:
+        stop.raise_if_asked()
+        if not is_held(question.folder):
+            return ""
+        time.sleep(POLL_SECS)
+    with closing(display), joining(stores, question, display, stop) as run:
+        engine = engine_of(study, question, display)
+        session = Session.of(question, study, engine, run, display, stop)
+        stop.last_words = session.leave
+        run_trials(session)
+        return session.spending.ended_by

@@ -1,0 +1,74 @@
+"""One worker of a crew: python -m pipeline.worker, started by its supervisor.
+
+It joins the study on its storage, asks, trains and tells until the budget is spent, and ends. Its
+standard output is one JSON object, for the supervisor.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from pipeline.cli_jobs import worker_options
+    from pipeline.ending import end_process
+
+    end_process("pipeline.worker", worker_options())
+
+import argparse
+import ctypes
+import dataclasses
+import os
+import signal
+import time
+from typing import Any
+
+from pipeline.batch import StopRequest
+from pipeline.cli import with_options
+from pipeline.ending import Ending
+from pipeline.errors import BadInput, ExitCode
+from pipeline.progress import Lines
+from pipeline.question import Question, pose
+from pipeline.recording import Stores
+from pipeline.study_file import load_study
+from pipeline.work import join
+from pipeline.workers import WORKER_GRACE_SECS
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl: which signal comes when the parent has died."""
+
+
+def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
+    """Work for the supervisor, and tell it which budget was over."""
+    display, stop = Lines(), StopRequest(WORKER_GRACE_SECS)
+    with stop.listening():
+        stop_with(options.supervisor)
+        spec = with_options(load_study(options.study), options)
+        question = pose(spec, gpu_share=options.gpu_share, say=display.say)
+        if question.name != options.question:
+            raise BadInput(
+                f"the study must be the supervisor's, {options.question}, got {question.name}: "
+                "was its file, or its data, changed a moment ago?"
+            )
+        stores = Stores(options.tracking_uri, options.storage, options.store_patience)
+        ended_by = join(until(options.until, question), display, stop, stores)
+    return Ending(ExitCode.SUCCESS, facts={"budget_over": ended_by})
+
+
+def stop_with(supervisor: int) -> None:
+    """Ask this process to stop when its supervisor dies, where the system can."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:  # it died before that
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def until(deadline: float | None, question: Question) -> Question:
+    """Return the question with the time that is left.
+
+    deadline: in seconds of the monotonic clock, which all processes of a machine share
+    """
+    if deadline is None:
+        return question
+    left = max(deadline - time.monotonic(), 0.001)
+    spec = question.spec
+    budget = dataclasses.replace(spec.budget, timeout_secs=left)
+    return dataclasses.replace(question, spec=dataclasses.replace(spec, budget=budget))

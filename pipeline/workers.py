@@ -1,0 +1,252 @@
+"""Several workers under one supervisor: started, watched, replaced when they die, stopped with it.
+
+Each is a process of its own that joins the study (`worker.py`). The supervisor holds the study's
+lock and its run, trains nothing itself until they have ended, and shows what the storage says of
+them. What one that died was at, another goes on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import optimization, training
+from pipeline.batch import GRACE_SECS
+from pipeline.cli import arguments_of
+from pipeline.errors import (
+    BadInput,
+    ExitCode,
+    Interrupted,
+    PipelineError,
+    StoreUnavailable,
+    StudyFailed,
+)
+from pipeline.machine import Place, n_workers_for, places
+from pipeline.recovery import complete_runs
+from pipeline.session import Session
+from pipeline.spec import StudySpec
+
+POLL_SECS = 0.2
+"""Between two looks at what the workers are at."""
+
+WORKER_GRACE_SECS = GRACE_SECS - 5
+"""As `GRACE_SECS`, in a worker: it must have ended before its supervisor gives up."""
+
+MAX_DEATHS_EACH = 2
+"""Deaths per worker without a trial that ended meanwhile: more would follow, for ever."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How many workers there are to be, and what each is told of the study.
+
+    arguments: of `python -m pipeline.worker`: the study file, and the changes of its fields
+    """
+
+    n_workers: int
+    arguments: Sequence[str]
+
+    @classmethod
+    def of(cls, options: argparse.Namespace, spec: StudySpec) -> Crew | None:
+        """Return the crew that the command line asks for; None to train in this process."""
+        n = options.workers
+        if n == "auto":
+            n = n_workers_for(len(training.GPUS), spec.threads, spec.budget.n_trials)
+        return None if n == 1 else cls(n, arguments_of(options))
+
+
+def supervise(crew: Crew, session: Session) -> None:
+    """Let a crew train trials until the budget is spent.
+
+    Raises Interrupted after a signal, when all workers have stopped; StudyFailed and
+    StoreUnavailable when a worker ended with that, or workers go on dying.
+    """
+    study, watch = session.study, _Watch(session)
+    if not optimization.begun(study) and not optimization.n_to_begin(study, session.spec):
+        return
+    try:
+        with _started(crew, session) as workers:
+            _attend(workers, watch, session)
+    finally:
+        session.run.writer.adopt()
+        with suppress(StoreUnavailable):  # said when the run ends
+            complete_runs(session)
+    session.spending.count(session.finished.all())
+    session.stop.raise_if_asked()
+    if optimization.begun(study) and not session.spending.ended_by:
+        raise Interrupted("the workers were asked to stop; the same command continues")
+
+
+def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None:
+    """Tell what the workers do, and replace those that die, until all have ended."""
+    n_finished, n_deaths, asked = watch.look(), 0, False
+    while any(worker.is_at_work for worker in workers):
+        time.sleep(POLL_SECS)
+        if session.stop and not asked:
+            asked = True
+            for worker in workers:
+                worker.ask_to_stop()
+        if (n_now := watch.look()) > n_finished:
+            n_finished, n_deaths = n_now, 0
+        for worker in workers:
+            code = worker.ended()
+            if code is None or code == ExitCode.INTERRUPTED:
+                continue
+            if code == ExitCode.SUCCESS:
+                session.spending.ended_by = session.spending.ended_by or worker.budget_over
+                continue
+            if code > 0:
+                raise worker.error(code)
+            n_deaths += 1
+            killed_by = signal.Signals(-code).name
+            if n_deaths > MAX_DEATHS_EACH * len(workers):
+                raise StudyFailed(
+                    f"{n_deaths} workers died and no trial ended meanwhile, the last one by "
+                    f"{killed_by}: is the memory enough for {len(workers)}? What it said is in "
+                    f"{worker.log}"
+                )
+            if not asked:
+                session.display.say(
+                    f"worker {worker.number} was ended by {killed_by}; another takes its place"
+                )
+                worker.start()
+    watch.look()
+
+
+@contextmanager
+def _started(crew: Crew, session: Session) -> Iterator[list[_Worker]]:
+    """Start the workers; none outlives the block."""
+    folder = session.question.folder / "workers"
+    folder.mkdir(exist_ok=True)
+    deadline = session.spending.deadline
+    told = [
+        *crew.arguments,
+        *("--supervisor", str(os.getpid()), "--question", session.question.name),
+        *(() if deadline is None else ("--until", str(deadline))),
+    ]
+    workers = [
+        _Worker(number, place, told, folder / f"{number}.log")
+        for number, place in enumerate(places(crew.n_workers, len(training.GPUS)), start=1)
+    ]
+    threads = session.question.threads_for(crew.n_workers)
+    each = "a thread for each core" if threads is None else f"{threads} thread(s)"
+    session.display.say(f"{crew.n_workers} workers, each with {each}; their logs are in {folder}")
+    try:
+        for worker in workers:
+            worker.start()
+        yield workers
+    finally:
+        for worker in workers:
+            worker.ask_to_stop()
+        for worker in workers:
+            worker.end()
+
+
+class _Worker:
+    """A worker's process, and the one that takes its place when it dies."""
+
+    def __init__(self, number: int, place: Place, arguments: Sequence[str], log: Path) -> None:
+        self.number, self.log = number, log
+        self._command = [
+            *(sys.executable, "-m", "pipeline.worker", *arguments),
+            *("--gpu-share", str(place.gpu_share)),
+        ]
+        self._environment = dict(os.environ)
+        if place.gpu is not None:
+            self._environment["CUDA_VISIBLE_DEVICES"] = place.gpu
+        self._process: subprocess.Popen[str] | None = None
+        self._told: dict[str, Any] = {}
+        log.write_bytes(b"")
+
+    def start(self) -> None:
+        """Start a process; Ctrl-C in the terminal does not reach it, only its supervisor does."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+                text=True, env=self._environment, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its end has not been seen yet."""
+        return self._process is not None
+
+    def ended(self) -> int | None:
+        """Return the exit code, below 0 for a signal, once; None before and after that."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return None
+        assert self._process.stdout is not None
+        with self._process.stdout as output, suppress(ValueError):  # one that died said nothing
+            self._told = json.loads(output.read())
+        self._process = None
+        return code
+
+    @property
+    def budget_over(self) -> str:
+        """Which budget it ended for, in words; "" for none."""
+        return str(self._told.get("budget_over") or "")
+
+    def error(self, code: int) -> PipelineError:
+        """Return the error that it ended with."""
+        reason = self._told.get("error") or f"ended with exit code {code}"
+        kinds = {kind.exit_code: kind for kind in (StoreUnavailable, BadInput)}
+        return kinds.get(ExitCode(code), StudyFailed)(
+            f"worker {self.number}: {reason}; what it said is in {self.log}"
+        )
+
+    def ask_to_stop(self) -> None:
+        """Let it stop after its epoch."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Wait until it has stopped, and kill it if it does not."""
+        if self._process is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=GRACE_SECS)
+        self._process.kill()
+        self._process.communicate()
+
+
+class _Watch:
+    """Tells a display what the study's storage says of trials that others train."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        spec, trials = session.spec, session.finished.all()
+        self._finished = {trial.number for trial in trials}
+        self._begun: dict[int, int] = {}
+        self._horizon_free = spec.schedule is None or spec.schedule.horizon_free
+        session.display.search_started(spec, len(session.question.folds), trials)
+
+    def look(self) -> int:
+        """Tell what is new; return how many trials have finished."""
+        session = self._session
+        for trial in optimization.begun(session.study):
+            params = {**session.spec.fixed, **trial.params}
+            if not session.spec.space.keys() <= params.keys():
+                continue  # it is being asked for
+            if trial.number not in self._begun:
+                session.display.trial_started(trial.number, params)
+            n_epochs, mean = optimization.last_report(
+                trial, int(params["max_epochs"]), horizon_free=self._horizon_free
+            )
+            if n_epochs > self._begun.get(trial.number, 0):
+                session.display.epoch_ended(trial.number, n_epochs, mean)
+            self._begun[trial.number] = n_epochs
+        for result in session.finished.all():
+            if result.number not in self._finished:
+                self._finished.add(result.number)
+                session.display.trial_ended(result)
+        return len(self._finished)

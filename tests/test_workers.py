@@ -1,0 +1,216 @@
+"""Several processes at one study: started by one of them, or joined; any of them may be killed."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import ExitCode
+from pipeline.optimization import begun, finished, read_study
+from pipeline.study_file import load_study
+from tests.kill import answer_in, assert_mlflow_tells_the_truth, finish
+from tests.tiny_study import runs_of, write_study
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+# What is proposed does not depend on who has finished what by then.
+FIELDS = """dict(
+    test_size=0.2,
+    sampler=lambda seed: RandomSampler(seed=seed),
+    space={
+        "learning_rate": FloatDistribution(1e-3, 1e-1, log=True),
+        "max_epochs": IntDistribution(40, 60),
+    },
+    budget=Budget(n_trials=6),
+)"""
+
+
+def study_in(home: Path) -> Path:
+    path = write_study(home, fields=FIELDS)
+    path.write_text("from optuna.samplers import RandomSampler\n" + path.read_text())
+    return path
+
+
+@contextlib.contextmanager
+def searching(study: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the command; end it with the block."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipeline.search", str(study), "--json", *arguments],
+        cwd=study.parent, env=ENVIRONMENT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
+    """Return what it told at its end, and what it said until then."""
+    told, said = process.communicate(timeout=240)
+    assert "Traceback" not in said, said
+    return json.loads(told), said
+
+
+def until(holds: Callable[[], Any], secs: float = 120) -> Any:
+    deadline = time.monotonic() + secs
+    while not (found := holds()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def stored(study: Path, question: Callable[[Any], Any]) -> Callable[[], Any]:
+    """Return a function that asks Optuna's study something, once it is there."""
+
+    def ask() -> Any:
+        for journal in study.parents[1].glob("mlruns/studies/*/journal.log"):
+            with contextlib.suppress(Exception):  # it is being made
+                return question(read_study(journal, journal.parent.name))
+        return None
+
+    return ask
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed if b"pipeline.worker" in command_of(int(child))]
+
+
+def command_of(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def is_being_trained(study: Any) -> list[int]:
+    """Return the numbers of trials that have been trained for some epochs and go on."""
+    return [trial.number for trial in begun(study) if len(trial.intermediate_values) > 5]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, migrated_database):
+    """Return the answer of one process, and each trial's epochs in MLflow."""
+    home = tmp_path_factory.mktemp("alone")
+    (home / "mlruns").mkdir()
+    shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
+    finish(study_in(home))
+    _, runs = runs_of(home)
+    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in runs}
+    return answer_in(home), n_epochs
+
+
+def assert_as_alone(home: Path, alone: tuple[dict[str, Any], dict[int, int]]) -> None:
+    answer, n_epochs = alone
+    assert answer_in(home) == answer
+    assert_mlflow_tells_the_truth(home, n_epochs)
+    assert not list(home.glob("mlruns/studies/*/snapshots/*.npz"))
+    assert not list(home.glob("mlruns/studies/*/claims/trial_*"))
+
+
+def test_two_workers_find_what_one_finds(home, alone):
+    study = study_in(home)
+    with searching(study, "--workers", "2") as search:
+        at_work = until(lambda: len(now := children(search.pid)) == 2 and now)
+        told, said = ended(search)
+    assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED)
+    assert "2 workers" in said
+    assert sum(line.startswith("trial  ") for line in said.splitlines()) == 6
+    assert told["costs"]["trials"]["completed"] == 6
+    assert not any(command_of(pid) for pid in at_work)
+    assert_as_alone(home, alone)
+    # Each has trained some.
+    logs = [path.read_text() for path in home.glob("mlruns/studies/*/workers/*.log")]
+    assert [("trial  " in log) for log in logs] == [True, True]
+
+
+def test_a_worker_killed_among_three_is_replaced_and_a_signal_stops_all(home, alone):
+    study = study_in(home)
+    with searching(study, "--workers", "3") as search:
+        at_work = until(lambda: len(now := children(search.pid)) == 3 and now)
+        until(stored(study, is_being_trained))
+        os.kill(at_work[0], signal.SIGKILL)
+        until(lambda: len(now := children(search.pid)) == 3 and at_work[0] not in now)
+        at_work = children(search.pid)
+        search.send_signal(signal.SIGTERM)
+        told, said = ended(search)
+    assert told["exit_code"] == ExitCode.INTERRUPTED
+    assert "worker 1 was ended by SIGKILL; another takes its place" in said
+    assert not any(command_of(pid) for pid in at_work)
+    assert runs_of(home)[0].info.status == "KILLED"
+    finish(study)
+    assert_as_alone(home, alone)
+
+
+def test_workers_stop_with_their_supervisor(home, alone):
+    study = study_in(home)
+    with searching(study, "--workers", "2") as search:
+        at_work = until(lambda: len(now := children(search.pid)) == 2 and now)
+        until(stored(study, is_being_trained))
+        search.kill()
+    until(lambda: not any(b"pipeline.worker" in command_of(pid) for pid in at_work), secs=60)
+    n_finished = len(finished(stored(study, lambda found: found)(), load_study(study)))
+    assert n_finished < 6
+    finish(study)
+    assert_as_alone(home, alone)
+
+
+def test_one_that_joined_takes_part_and_goes_on_when_the_first_dies(home, alone):
+    study = study_in(home)
+    with searching(study) as first:
+        until(stored(study, is_being_trained))
+        with searching(study, "--if-running", "join") as second:
+            until(stored(study, lambda found: len(is_being_trained(found)) == 2))
+            first.kill()
+            told, said = ended(second)
+    assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED)
+    assert told["costs"]["trials"]["completed"] == 6
+    assert "goes on, unstopped" in said  # it gave the answer
+    assert_as_alone(home, alone)
+
+
+def test_one_that_joined_gives_the_same_answer_as_the_first(home, alone):
+    study = study_in(home)
+    with searching(study) as first:
+        until(stored(study, is_being_trained))
+        with searching(study, "--if-running", "join") as second:
+            (one, _), (other, said) = ended(first), ended(second)
+    assert one["exit_code"] == other["exit_code"]
+    kept = ("epochs", "learning_rate", "splits_hash")
+    assert {k: one["decision"].get(k) for k in kept} == {k: other["decision"].get(k) for k in kept}
+    assert "trial  " in said
+    assert "goes on, unstopped" not in said  # the first did that
+    assert_as_alone(home, alone)
+
+
+def test_budgets_count_every_workers_epochs(home):
+    study = study_in(home)
+    with searching(study, "--workers", "2", "--max-fold-epochs", "450") as search:
+        told, _ = ended(search)
+    assert told["exit_code"] != ExitCode.FAILED
+    assert told["decision"]["budget_over"] == "max_fold_epochs=450"
+    # An epoch of three folds too many by each of two workers, and what the answer keeps back.
+    assert 200 <= told["costs"]["fold_epochs"] <= 450 + 2 * 3
+
+
+def test_what_ends_a_worker_ends_the_search_with_its_reason(home):
+    study = study_in(home)
+    text = study.read_text()
+    study.write_text(text.replace("def load_data():", "def load_data():\n    broken()").replace(
+        "N_ROWS = 60",
+        "N_ROWS = 60\ndef broken():\n    import sys\n"
+        "    assert 'pipeline.worker' not in ' '.join(sys.orig_argv), 'not in a worker'",
+    ))  # fmt: skip
+    with searching(study, "--workers", "2") as search:
+        told, _ = ended(search)
+    assert told["exit_code"] == ExitCode.BAD_INPUT
+    assert "not in a worker" in told["error"]
