@@ -34,6 +34,7 @@ from pipeline.ending import Ending
 from pipeline.errors import ExitCode, Interrupted, NoResult, StudyFailed, require
 from pipeline.evaluation import evaluate
 from pipeline.evidence import gathered
+from pipeline.files import disk_errors
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
 from pipeline.progress import Display, display_for
@@ -124,7 +125,7 @@ def search_on(
     """Open or create everything that a search works with, and run it."""
     spec, folder = question.spec, question.folder
     waiting = Waiting(display.say, stop) if wait else None
-    with closing(display), only_run_of(folder, waiting=waiting):
+    with closing(display), only_run_of(folder, waiting=waiting), disk_errors(folder):
         store, study = stores.opened_for(question, say=display.say)
         warm_start.begin(study, question, n_warm_trials, storage=stores.storage, say=display.say)
         engine, why = engine_of(study, question, display)

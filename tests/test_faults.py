@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import shutil
 import signal
 import time
 
@@ -13,6 +12,7 @@ from pipeline.errors import ExitCode
 from pipeline.training.snapshot_file import of_bytes
 from tests.kill import (
     CONTEXT,
+    FIELDS,
     POINTS,
     answer_in,
     assert_mlflow_tells_the_truth,
@@ -21,20 +21,6 @@ from tests.kill import (
     search_slowly,
 )
 from tests.tiny_study import runs_of, write_study
-
-FIELDS = "dict(test_size=0.2, budget=Budget(n_trials=3))"
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, migrated_database):
-    """Return the answer of a search that nothing happened to, and each trial's epochs in MLflow."""
-    home = tmp_path_factory.mktemp("uninterrupted")
-    (home / "mlruns").mkdir()
-    shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
-    finish(write_study(home, fields=FIELDS))
-    _, children = runs_of(home)
-    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in children}
-    return answer_in(home), n_epochs
 
 
 def kills(n_kills: int, seed: int) -> list[tuple[str, int]]:
