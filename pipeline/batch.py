@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from pipeline.errors import AnotherRunActive, ExitCode, Interrupted, StoreUnavailable
+from pipeline.files import disk_errors
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C, whoever ends the job, and Slurm's warning before its limit (`--signal=USR1@120`)."""
@@ -59,10 +60,12 @@ def only_run_of(folder: Path, *, waiting: Callable[[str], None] | None = None) -
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         try:
-            holder.write_text(json.dumps(who_am_i), encoding="utf-8")
+            with disk_errors(folder):
+                holder.write_text(json.dumps(who_am_i), encoding="utf-8")
             yield
         finally:
-            holder.unlink(missing_ok=True)
+            with suppress(OSError):  # read-only by now: the lock is what counts
+                holder.unlink(missing_ok=True)
 
 
 def is_held(folder: Path) -> bool:

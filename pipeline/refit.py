@@ -11,6 +11,7 @@ import numpy as np
 from pipeline import holdout, tracking, training
 from pipeline.data import take_rows
 from pipeline.errors import Interrupted, StoreUnavailable, StudyFailed, in_one_line
+from pipeline.files import disk_errors
 from pipeline.refit_length import RefitLength
 from pipeline.results import RefitResult, StudyResult
 from pipeline.session import Session
@@ -22,7 +23,7 @@ def make_models(
     """Keep the best trial's models at the chosen epoch, then refit; the answer stands already."""
     n_epochs, refit = result.choice.n_epochs, session.spec.refit
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with disk_errors(session.question.folder), tempfile.TemporaryDirectory() as scratch:
             ensemble = keep_fold_models(result, session, kept, Path(scratch))
             if not refit.enabled:
                 return None

@@ -33,6 +33,7 @@ from pipeline.dry_run import cost_of, page
 from pipeline.ending import Ending
 from pipeline.errors import ExitCode, NoResult, require
 from pipeline.evidence import gathered
+from pipeline.files import disk_errors
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
 from pipeline.progress import Display, display_for
@@ -131,7 +132,7 @@ def search_on(
     """Open or create everything that a search works with, and run it."""
     folder = question.folder
     waiting = Waiting(display.say, stop) if wait else None
-    with closing(display), only_run_of(folder, waiting=waiting):
+    with closing(display), only_run_of(folder, waiting=waiting), disk_errors(folder):
         question.record_threads(crew.n_workers if crew else 1)
         store, study = stores.opened_for(question, say=display.say)
         warm_start.begin(study, question, n_warm_trials, storage=stores.storage, say=display.say)

@@ -13,6 +13,7 @@ from pipeline import optimization, training
 from pipeline.batch import StopRequest, is_held
 from pipeline.errors import Interrupted, StudyFailed
 from pipeline.evaluation import evaluate
+from pipeline.files import disk_errors
 from pipeline.progress import Display
 from pipeline.question import Question
 from pipeline.recording import POLL_SECS, Stores, joining
@@ -76,7 +77,11 @@ def join(question: Question, display: Display, stop: StopRequest, stores: Stores
         if not is_held(question.folder):
             return ""
         time.sleep(POLL_SECS)
-    with closing(display), joining(stores, question, display, stop) as run:
+    with (
+        closing(display),
+        disk_errors(question.folder),
+        joining(stores, question, display, stop) as run,
+    ):
         engine = engine_of(study, question, display)
         session = Session.of(question, study, engine, run, display, stop)
         stop.last_words = session.leave

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.tracking.store import open_store
+from tests.kill import FIELDS, answer_in, finish
+from tests.tiny_study import runs_of, write_study
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,15 @@ def home(tmp_path: Path, migrated_database: Path) -> Path:
     (tmp_path / "mlruns").mkdir()
     shutil.copy(migrated_database, tmp_path / "mlruns" / "mlflow.db")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory, migrated_database):
+    """Return the answer of a search that nothing happened to, and each trial's epochs in MLflow."""
+    home = tmp_path_factory.mktemp("uninterrupted")
+    (home / "mlruns").mkdir()
+    shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
+    finish(write_study(home, fields=FIELDS))
+    _, children = runs_of(home)
+    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in children}
+    return answer_in(home), n_epochs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -15,6 +16,9 @@ from tests.tiny_study import client, runs_of
 CONTEXT = multiprocessing.get_context("forkserver")
 """Processes start from one that has TensorFlow imported, and has never used it."""
 CONTEXT.set_forkserver_preload(["pipeline.search", "tests.kill"])
+
+FIELDS = "dict(test_size=0.2, budget=Budget(n_trials=3))"
+"""Of the study that is killed."""
 
 VOLATILE = ("seconds", "mlflow_run", "mlflow_ui", "run_id")
 
@@ -49,19 +53,27 @@ def die() -> None:
 
 def search_and_die(study: Path, point: str, call: int) -> None:
     """Search, and kill this process at the `call`-th call (from 1) of a point."""
-    import importlib
+    keep_every_epoch()
+    wrap(point, lambda function: _dying(function, POINTS[point][2], call))
+    run(study)
 
+
+def keep_every_epoch() -> None:
+    """Write a snapshot after every epoch."""
     from pipeline.snapshots import Snapshots
 
     assert Snapshots.__init__.__kwdefaults__ is not None
-    Snapshots.__init__.__kwdefaults__["every_secs"] = 0.0  # after every epoch
-    module, path, when = POINTS[point]
+    Snapshots.__init__.__kwdefaults__["every_secs"] = 0.0
+
+
+def wrap(point: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put what `wrapped` makes of a point's function in its place."""
+    module, path, _ = POINTS[point]
     owner: Any = importlib.import_module(module)
     *parents, name = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
-    setattr(owner, name, _dying(getattr(owner, name), when, call))
-    run(study)
+    setattr(owner, name, wrapped(getattr(owner, name)))
 
 
 def run(study: Path) -> None:

@@ -1,8 +1,8 @@
 """Searches that are killed anywhere end as if nothing had happened."""
 
 import importlib
+import json
 import os
-import shutil
 import signal
 import time
 
@@ -11,8 +11,10 @@ import pytest
 
 from pipeline.errors import ExitCode
 from pipeline.training.snapshot_file import of_bytes
+from tests.faults import command, ended
 from tests.kill import (
     CONTEXT,
+    FIELDS,
     POINTS,
     answer_in,
     assert_mlflow_tells_the_truth,
@@ -21,20 +23,6 @@ from tests.kill import (
     search_slowly,
 )
 from tests.tiny_study import runs_of, write_study
-
-FIELDS = "dict(test_size=0.2, budget=Budget(n_trials=3))"
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, migrated_database):
-    """Return the answer of a search that nothing happened to, and each trial's epochs in MLflow."""
-    home = tmp_path_factory.mktemp("uninterrupted")
-    (home / "mlruns").mkdir()
-    shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
-    finish(write_study(home, fields=FIELDS))
-    _, children = runs_of(home)
-    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in children}
-    return answer_in(home), n_epochs
 
 
 def kills(n_kills: int, seed: int) -> list[tuple[str, int]]:
@@ -100,6 +88,48 @@ def test_a_trial_at_which_processes_die_in_vain_fails_and_the_search_goes_on(hom
     _, children = runs_of(home)
     failed = next(run for run in children if run.info.status == "FAILED")
     assert "2 processes in a row died while they trained this trial" in failed.data.tags["reason"]
+
+
+DAMAGES = {
+    "flipped": lambda content: (
+        content[: len(content) // 2] + bytes(byte ^ 0xFF for byte in content[len(content) // 2 :])
+    ),
+    "cut": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_snapshot_costs_its_epochs_and_nothing_else(home, uninterrupted, damage):
+    study = write_study(home, fields=FIELDS)
+    assert killed(study, "before report", 3)
+    (kept,) = home.glob("mlruns/studies/*/snapshots/*.npz")
+    kept.write_bytes(DAMAGES[damage](kept.read_bytes()))
+    code, said = ended(command, [str(study)])
+    assert code == ExitCode.UNDETERMINED, said
+    assert f"{kept.name} is not whole" in said
+    answer, n_epochs = uninterrupted
+    assert answer_in(home) == answer
+    assert_mlflow_tells_the_truth(home, n_epochs)
+
+
+def test_a_snapshot_of_another_version_is_kept_and_ends_the_search(home, uninterrupted):
+    study = write_study(home, fields=FIELDS)
+    assert killed(study, "before report", 3)
+    (kept,) = home.glob("mlruns/studies/*/snapshots/*.npz")
+    with np.load(kept) as stored:
+        arrays = dict(stored)
+    about = json.loads(str(arrays["about"]))
+    np.savez(kept, **{**arrays, "about": np.array(json.dumps({**about, "version": 0}))})
+    code, said = ended(command, [str(study)])
+    assert code == ExitCode.STORE_UNAVAILABLE, said
+    assert "must be of this program's version" in said
+    assert "Traceback" not in said
+    kept.unlink()
+    finish(study)
+    answer, n_epochs = uninterrupted
+    assert answer_in(home) == answer
+    assert_mlflow_tells_the_truth(home, n_epochs)
 
 
 @pytest.mark.parametrize("point", POINTS)

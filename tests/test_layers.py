@@ -36,7 +36,7 @@ LOWER = LEAVES | {
     "space": {"errors"},
     "spec": {*LEAVES, "space", "study_file"},
     "results": {*LEAVES, "spec"},
-    "files": set(),
+    "files": {"errors"},
     "machine": set(),
     "retry": set(),
     # What tells a command's end loads nothing but itself until it must.

@@ -22,6 +22,7 @@ from pipeline.tracking.lookup import (
     mend,
     running_trials,
 )
+from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.records import (
     changed_params,
     status_of,
@@ -95,6 +96,7 @@ class StudyRun:
                 run = client.create_run(experiment_id, tags=marks, run_name=name)
                 mended = 0
             else:
+                MOMENTS.not_before(run.info.end_time)
                 client.update_run(run.info.run_id, status="RUNNING")
                 mended = mend(client, run, keep_running)
             _describe(client, run, params, tags)

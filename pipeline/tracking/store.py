@@ -111,7 +111,11 @@ def _opened(tracking_uri: str | None, home: Path) -> Store:
 
 def reason_of(error: BaseException) -> str:
     """Return an error of the store as one line without passwords, and what must hold."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = [
+        line
+        for line in str(error).strip().splitlines()
+        if not line.startswith("(raised as a result of")  # SQLAlchemy's advice to programmers
+    ] or [type(error).__name__]
     text = mask_password(lines[0])
     # A server's error buries its cause in the representation of three others.
     if cause := re.search(r"Caused by \w+\([\"'](.+)[\"']\)\)", text):

@@ -5,13 +5,13 @@ Each is idempotent, but for `Model`: sending it twice leaves the store as sendin
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
+from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.records import storable_text
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Status(Update):
     @classmethod
     def ended(cls, run_id: str, status: str) -> Status:
         """Return the end of a run now, whenever it is written."""
-        return cls(run_id, status, int(time.time() * 1000))
+        return cls(run_id, status, MOMENTS.now())
 
     def send(self, client: MlflowClient, run_id: str) -> None:
         """Set it."""
@@ -123,7 +123,7 @@ class NewRun(Update):
     @classmethod
     def now(cls, experiment_id: str, name: str, tags: Mapping[str, str]) -> NewRun:
         """Return a run that begins now."""
-        return cls(LOCAL + uuid4().hex, experiment_id, name, tags, int(time.time() * 1000))
+        return cls(LOCAL + uuid4().hex, experiment_id, name, tags, MOMENTS.now())
 
     def send(self, client: MlflowClient, run_id: str) -> str:
         """Create it, unless an attempt whose answer was lost has; return its real id."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from pipeline.errors import StoreUnavailable
 from pipeline.retry import DEFAULT_PATIENCE_SECS, pauses
+from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.store import reason_of
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.updates import Metrics, Update
@@ -100,7 +101,7 @@ class MetricWriter:
 
     def put(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Queue metrics of a run; returns at once, whatever the store does."""
-        self.update(Metrics(run_id, dict(metrics), step, int(time.time() * 1000)))
+        self.update(Metrics(run_id, dict(metrics), step, MOMENTS.now()))
 
     def update(self, update: Update) -> None:
         """Queue any update; what is no metric is sent after all that was queued before it."""
