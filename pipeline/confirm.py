@@ -109,8 +109,8 @@ def confirmed(
         _count(trial, kept.of(trial), session)
     if missing:
         say(f"the best {len(best)} trial(s) meet again on {plan.where} …")
-        engine = training.ResidentEngine(
-            session.spec, session.question.development, plan.crossed, jit=session.engine.jit
+        engine = training.engine_for(
+            session.engine.mode, session.spec, session.question.development, plan.crossed
         )
     for trial in missing:
         again = _trained_again(trial, plan, engine, session)
@@ -152,7 +152,7 @@ def _meeting(
 
 
 def _trained_again(
-    trial: TrialResult, plan: Plan, engine: training.ResidentEngine, session: Session
+    trial: TrialResult, plan: Plan, engine: training.Engine, session: Session
 ) -> ConfirmedTrial | None:
     """Train a trial for its best number of epochs on every fold with every seed.
 

@@ -130,7 +130,7 @@ def _opened(
         signature=question.signature,
         params={
             **question.spec.described(),
-            "engine.mode": "xla" if engine.jit else "plain",
+            "engine.mode": engine.mode,
             "splits_hash": question.folds.hash,
             "data_fingerprint": question.data_fingerprint,
         },

@@ -80,7 +80,7 @@ def fit(result: StudyResult, session: Session) -> training.FittedModel:
         {**result.best.params, "max_epochs": length.horizon},
         length.n_epochs,
         folds=range(first, first + refit.n_seeds),
-        jit=session.engine.jit,
+        mode=session.engine.mode,
         each_epoch=each_epoch,
     )
     session.snapshots.drop(name)

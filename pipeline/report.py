@@ -81,7 +81,7 @@ def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, An
 
 
 def refit_each(
-    ways: Sequence[Way], result: StudyResult, question: Question, *, jit: bool
+    ways: Sequence[Way], result: StudyResult, question: Question, *, mode: training.Mode
 ) -> dict[int, dict[str, float]]:
     """Train on all development rows for each chosen number of epochs, and score the test rows.
 
@@ -110,7 +110,7 @@ def refit_each(
         rows,
         {**result.best.params, "max_epochs": next(iter(lengths.values())).horizon},
         folds=range(first, first + spec.refit.n_seeds),
-        jit=jit,
+        mode=mode,
     )
     scores = {n_epochs: model.score(test) for n_epochs, model in fitted}
     holdout.note_use(question, "report --refit-each", n_models=len(scores))
@@ -148,8 +148,8 @@ def comparison(
     ways = decision.ways_of(result, n_fixed=options.fixed)
     scores = {}
     if options.refit_each:
-        jit = study.user_attrs["engine"]["mode"] == "xla"
-        scores = refit_each(ways, result, question, jit=jit)
+        mode = study.user_attrs["engine"]["mode"]
+        scores = refit_each(ways, result, question, mode=mode)
     lines = [table(ways, scores, result.spec.objective.metric)]
     if not result.best.any_epoch:
         lines.append(

@@ -205,7 +205,7 @@ def write_down(result: StudyResult, session: Session) -> None:
     """Write the decision and what is needed to repeat it."""
     question = session.question
     record = {
-        "engine": {"mode": "xla" if session.engine.jit else "plain", "reason": session.why_engine},
+        "engine": {"mode": session.engine.mode, "reason": session.why_engine},
         "seed": result.spec.seed,
         "splits_hash": question.folds.hash,
         "data_fingerprint": question.data_fingerprint,

@@ -152,8 +152,7 @@ def engine_of(study: Any, question: Question, display: Display) -> tuple[trainin
     spec, rows, folds = question.spec, question.development, question.folds
     record = study.user_attrs.get("engine")
     if record is not None:
-        jit = record["mode"] == "xla"
-        engine = training.ResidentEngine(spec, rows, folds, jit=jit, say=display.say)
+        engine = training.engine_for(record["mode"], spec, rows, folds, say=display.say)
         return engine, record["reason"]
     measured = training.measured_engine(spec, rows, folds, say=display.say)
     record = {"mode": measured.timing.mode, "reason": measured.reason}

@@ -26,7 +26,7 @@ from pipeline.space import check_space, is_number, is_whole, largest
 from pipeline.study_file import source_of, without_addresses
 
 Params = dict[str, Any]
-EngineMode = Literal["auto", "plain", "xla"]
+EngineMode = Literal["auto", "plain", "xla", "stream"]
 RefitPolicy = Literal["epochs", "updates", "scaled"]
 
 
@@ -131,7 +131,8 @@ class StudySpec:
     rule: which epoch to choose from the best trial's curves
     test_size: rows set aside from the search and scored once: a share (float) or a count (int);
         of groups, where the data has them
-    engine: "auto" measures once per study whether XLA pays; "plain" and "xla" decide
+    engine: "auto" finds out once per study whether the model runs in compiled epochs and whether
+        XLA pays; "plain" and "xla" decide; "stream" trains step by step, as Keras's `fit` does
     threads: of TensorFlow's operations; None is one per core
     """
 
@@ -171,8 +172,8 @@ class StudySpec:
             _require_count("threads", self.threads)
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
-        engines = ("auto", "plain", "xla")
-        require(self.engine in engines, "engine", "'auto', 'plain' or 'xla'", self.engine)
+        engines = ", ".join(map(repr, get_args(EngineMode)))
+        require(self.engine in get_args(EngineMode), "engine", f"one of {engines}", self.engine)
         _check_class_weight(self.class_weight)
         _check_test_size(self.test_size)
         if self.name == "":

@@ -146,7 +146,7 @@ EPOCHS = r"space\['max_epochs'\] must be whole numbers ≥ 1, got "
         ({"seed": -1}, r"seed must be a whole number in 0\.\.4294967295, got -1"),
         ({"seed": 2**32}, "seed must be .*, got 4294967296"),
         ({"seed": None}, "seed must be .*, got None"),
-        ({"engine": "jit"}, "engine must be 'auto', 'plain' or 'xla', got 'jit'"),
+        ({"engine": "jit"}, "engine must be one of 'auto', 'plain', 'xla', 'stream', got 'jit'"),
         ({"threads": 0}, "threads must be a whole number ≥ 1, got 0"),
     ],
 )

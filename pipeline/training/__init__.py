@@ -1,7 +1,7 @@
 """Keras and TensorFlow: one epoch of one fold, and everything made of it.
 
-`engine.py` is the interface, `resident.py` and `compiled_epoch.py` the engine, `lockstep.py` a
-trial's training, `models.py` the user's model, `measure.py` the choice of engine mode.
+`engine.py` is the interface, `resident.py` with `compiled_epoch.py` and `streaming.py` the engines,
+`lockstep.py` a trial's training, `models.py` the user's model, `measure.py` the choice of engine.
 """
 
 from pipeline.training.devices import (  # first: it quiets TensorFlow's import
@@ -11,7 +11,8 @@ from pipeline.training.devices import (  # first: it quiets TensorFlow's import
 )
 
 from pipeline.training.checks import check_model  # isort: skip
-from pipeline.training.engine import Engine
+from pipeline.training.engine import Engine, Mode
+from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
 from pipeline.training.lockstep import LockstepTraining, Snapshot
 from pipeline.training.measure import expected_work, measured_engine, typical_params
@@ -22,7 +23,6 @@ from pipeline.training.recover import (
     say_if_not_repeated,
     write_fold_models,
 )
-from pipeline.training.resident import ResidentEngine
 
 __all__ = [
     "GPUS",
@@ -30,12 +30,13 @@ __all__ = [
     "FittedModel",
     "Kept",
     "LockstepTraining",
-    "ResidentEngine",
+    "Mode",
     "Snapshot",
     "advance_to",
     "as_fitted",
     "check_model",
     "device_names",
+    "engine_for",
     "expected_work",
     "fit_on_all_rows",
     "fitted_after",

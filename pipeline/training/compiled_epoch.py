@@ -16,8 +16,16 @@ import tensorflow as tf
 
 from pipeline.training.engine import NotResident, State
 from pipeline.training.hidden_state import refuse_hidden_state, refuse_unlisted_seeds
-from pipeline.training.models import inner, logged_names, trained_variables
-from pipeline.training.row_losses import RowLosses, why_no_row_losses
+from pipeline.training.models import (
+    assign,
+    inner,
+    logged_names,
+    telling_line,
+    trained_variables,
+    values_of,
+)
+from pipeline.training.row_losses import RowLosses, watched_test_step, why_no_row_losses
+from pipeline.training.rows import Arrays
 
 
 class Rows(NamedTuple):
@@ -51,15 +59,6 @@ class Rows(NamedTuple):
         return np.concatenate(
             [values[: self.n_full * self.full.shape[1]], values[self.full.size :]]
         )
-
-
-class Arrays(NamedTuple):
-    """A fold's rows on the device. Weights are None where there are none."""
-
-    x: Any
-    y: Any
-    train_weight: Any | None
-    validation_weight: Any | None
 
 
 class Scores(NamedTuple):
@@ -116,10 +115,19 @@ class CompiledEpoch:
         A model may own optimizers and variables that `model.variables` does not list; the traced
         graph lists them all. Their values now, before any training, are their initial values.
         """
-        graph = self._trace(arrays, train, validation, rates).graph
+        try:
+            graph = self._trace(arrays, train, validation, rates).graph
+        except NotResident:
+            raise
+        except Exception as error:  # what a model's own code makes of tensors without values
+            kind = type(error).__name__
+            raise NotResident(f"tracing it raised {kind}: {telling_line(error)}") from error
         known = {id(variable) for variable in self.variables}
         missing = [variable for variable in graph.variables if id(variable) not in known]
         if missing:
+            # The graph lists them in another order in each process; a state has one, on disk too.
+            captured = [id(outer) for outer, _ in graph.captures]
+            missing.sort(key=lambda variable: captured.index(id(variable.handle)))
             refuse_unlisted_seeds(missing)
             self.variables += missing
             self._function = self._compile()
@@ -128,12 +136,7 @@ class CompiledEpoch:
 
     def read(self) -> State:
         """Return the variables' values now."""
-        return tuple(tf.identity(variable) for variable in self.variables)
-
-    def write(self, state: State) -> None:
-        """Set the variables to a state: for prediction and export, never for training."""
-        for variable, value in zip(self.variables, state, strict=True):
-            variable.assign(value)
+        return values_of(self.variables)
 
     def __call__(
         self, state: State, arrays: Arrays, train: Rows, validation: Rows, learning_rates: Any
@@ -158,8 +161,7 @@ class CompiledEpoch:
     def _epoch(
         self, state: State, arrays: Arrays, train: Rows, validation: Rows, learning_rates: Any
     ) -> tuple[list, Scores]:
-        for variable, value in zip(self.variables, state, strict=True):
-            variable.assign(value)
+        assign(self.variables, state)
         train_scores = self._train(arrays, train, learning_rates)
         if not self._has_validation:
             return self._values(), Scores(train_scores, train_scores[:0], train_scores[:0])
@@ -181,7 +183,7 @@ class CompiledEpoch:
 
         def update(index: Any, batch_rows: Any) -> None:
             self._learning_rate = learning_rates[index]
-            batch = _batch(arrays.x, arrays.y, arrays.train_weight, batch_rows)
+            batch = arrays.train_batch(batch_rows)
             self._refuse_other_logs("train_step", self._model.train_step(batch))
 
         _for_each(rows.full, rows.n_full, update)
@@ -191,14 +193,14 @@ class CompiledEpoch:
 
     def _validate(self, arrays: Arrays, rows: Rows) -> tuple[Any, Any]:
         self._model.reset_metrics()
-        losses = RowLosses(self._model, *rows.full.shape) if not self.row_losses_missing else None
+        losses = RowLosses(*rows.full.shape) if not self.row_losses_missing else None
 
         def score(index: Any, batch_rows: Any) -> None:
-            batch = _batch(arrays.x, arrays.y, arrays.validation_weight, batch_rows)
+            batch = arrays.validation_batch(batch_rows)
             if losses is None:
                 self._refuse_other_logs("test_step", self._model.test_step(batch))
             else:
-                losses.test_step(index, batch)
+                _, losses.seen = watched_test_step(self._model, batch)
 
         collected = _for_each(rows.full, rows.n_full, score, losses)
         if rows.last.shape[0]:
@@ -250,9 +252,3 @@ def _for_each(
 
     end = tf.while_loop(lambda index, *_: index < n_batches, step, start)
     return None if losses is None else end[1]
-
-
-def _batch(x: Any, y: Any, weight: Any | None, rows: Any) -> tuple:
-    """Gather rows as the tuple that `train_step` takes."""
-    parts = (x, y) if weight is None else (x, y, weight)
-    return tuple(tf.nest.map_structure(lambda part: tf.gather(part, rows), part) for part in parts)

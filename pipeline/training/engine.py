@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from pipeline.errors import BadInput
 from pipeline.schedules import Schedule
 
 State = tuple[Any, ...]
@@ -24,8 +25,22 @@ Holding on to a state costs its memory and nothing else: no later epoch writes i
 """
 
 
-class NotResident(Exception):  # noqa: N818 - a statement about a model, and not a user's mistake
-    """The model cannot run in the compiled epoch; the message says why."""
+Mode = Literal["plain", "xla", "stream"]
+"""Compiled epochs without XLA or with it, or Keras's own step by step."""
+
+
+class NotResident(BadInput):
+    """The model cannot run in the compiled epoch.
+
+    reason: what it does, as the rest of a sentence about "it"
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the model cannot run in a compiled epoch: {reason}. Allowed: engine='stream', or "
+            "'auto' in a new study"
+        )
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -72,15 +87,14 @@ class Program(Protocol):
 class Engine(Protocol):
     """Makes programs, and keeps a bounded number of them."""
 
-    jit: bool
-    """Whether epochs are compiled with XLA."""
+    mode: Mode
 
     preprocessors: dict[int, Any]
     """By fold, the transformer fitted on its training rows; empty without preprocessing."""
 
     @property
     def n_compiled(self) -> int:
-        """Compiled epochs so far: one per architecture and pair of last-batch sizes."""
+        """Programs compiled so far."""
 
     def program(self, params: Mapping[str, Any]) -> Program:
         """Return the program for every parameter but learning_rate and max_epochs."""

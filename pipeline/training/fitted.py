@@ -14,9 +14,9 @@ import numpy as np
 from pipeline.data import Dataset
 from pipeline.folds import Fold, model_input
 from pipeline.spec import StudySpec
-from pipeline.training.engine import Engine
+from pipeline.training.engine import Engine, Mode
+from pipeline.training.engines import engine_for
 from pipeline.training.lockstep import LockstepTraining
-from pipeline.training.resident import ResidentEngine
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def fit_on_all_rows(
     n_epochs: int,
     *,
     folds: Sequence[int],
-    jit: bool,
+    mode: Mode,
     each_epoch: Callable[[LockstepTraining], None] = lambda training: None,
 ) -> FittedModel:
     """Train a new model per seed on all development rows, for `n_epochs` of `params`' schedule.
@@ -133,7 +133,7 @@ def fit_on_all_rows(
     As `fitted_after`, for one number of epochs.
     """
     ((_, model),) = fitted_after(
-        [n_epochs], spec, data, params, folds=folds, jit=jit, each_epoch=each_epoch
+        [n_epochs], spec, data, params, folds=folds, mode=mode, each_epoch=each_epoch
     )
     return model
 
@@ -145,7 +145,7 @@ def fitted_after(
     params: Mapping[str, Any],
     *,
     folds: Sequence[int],
-    jit: bool,
+    mode: Mode,
     each_epoch: Callable[[LockstepTraining], None] = lambda training: None,
 ) -> Iterator[tuple[int, FittedModel]]:
     """Yield the models trained on all development rows, after each of these numbers of epochs.
@@ -158,7 +158,7 @@ def fitted_after(
     """
     rows = np.arange(data.n_rows)
     wholes = [Fold(number, rows, rows[:0]) for number in folds]
-    engine = ResidentEngine(spec, data, wholes, jit=jit)
+    engine = engine_for(mode, spec, data, wholes)
     program = engine.program(params)
     training = LockstepTraining(program, params, wholes, schedule=spec.schedule, seed=spec.seed)
     each_epoch(training)

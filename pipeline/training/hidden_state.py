@@ -1,4 +1,4 @@
-"""State that no fold could own: found in the traced epoch, and refused with its reason."""
+"""State that is in no variable, found in a traced graph: a compiled epoch cannot own it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import tensorflow as tf
 
 from pipeline.training.engine import NotResident
 
-# Operations that keep hidden state outside variables, or run Python: neither can be swapped in and
-# out with a fold. Keras's own layers use none of them.
-HIDDEN_STATE = {
+# Operations that run Python, or draw from a generator that is no variable: neither can be swapped
+# in and out with a fold. Keras's own layers use none of them.
+PYTHON = {
     "EagerPyFunc": "a Python function (tf.py_function)",
     "PyFunc": "a Python function (tf.numpy_function)",
+}
+RANDOM = {
     "Multinomial": "tf.random.categorical",
     "RandomGamma": "tf.random.gamma",
     "RandomShuffle": "tf.random.shuffle",
@@ -35,13 +37,26 @@ def refuse_unlisted_seeds(variables: Sequence[tf.Variable]) -> None:
 
 def refuse_hidden_state(graph: Any, variables: Sequence[tf.Variable]) -> None:
     """Raise NotResident for state that is in no variable."""
+    for name in resources(graph, variables):
+        raise NotResident(f"it keeps state outside its variables ({name})")
+    for calls in (PYTHON, RANDOM):
+        for call in called(graph, calls):
+            raise NotResident(f"it calls {call}, whose state no epoch can own")
+
+
+def resources(graph: Any, variables: Sequence[tf.Variable]) -> list[str]:
+    """Return the names of what a graph reads and writes beside these variables: tables, say."""
     handles = {id(variable.handle) for variable in variables}
-    for outer, _ in graph.captures:
-        if outer.dtype == tf.resource and id(outer) not in handles:
-            raise NotResident(f"it keeps state outside its variables ({outer.name})")
+    return [
+        inner.name.rpartition("/")[0]
+        for outer, inner in graph.captures
+        if outer.dtype == tf.resource and id(outer) not in handles
+    ]
+
+
+def called(graph: Any, calls: dict[str, str]) -> list[str]:
+    """Return which of these operations a graph or its functions call, by their users' names."""
     graph_def = graph.as_graph_def()
     functions = [function.node_def for function in graph_def.library.function]
-    for nodes in (graph_def.node, *functions):
-        for node in nodes:
-            if node.op in HIDDEN_STATE:
-                raise NotResident(f"it calls {HIDDEN_STATE[node.op]}, whose state no epoch can own")
+    ops = {node.op for nodes in (graph_def.node, *functions) for node in nodes}
+    return [calls[op] for op in sorted(ops & calls.keys())]

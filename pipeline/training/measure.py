@@ -1,4 +1,6 @@
-"""Whether XLA pays: measured once per study, on its own model and data.
+"""Which engine, and whether XLA pays: found out once per study, on its own model and data.
+
+Compiled epochs where the model can run in them, Keras's own steps where it cannot.
 
 XLA makes small dense networks faster, costs seconds per compiled program, and is slower on CPU
 convolutions and dropout masks. It also changes dropout's masks, so
@@ -10,14 +12,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.space import middle, n_values, values
 from pipeline.spec import StudySpec
+from pipeline.training.engine import Engine, Mode, NotResident
+from pipeline.training.engines import engine_for
 from pipeline.training.lockstep import LockstepTraining
-from pipeline.training.resident import ResidentEngine
 
 TIMED_SECS = 0.5
 """Epochs are timed for so long, and at least three; the fastest counts, since noise only adds."""
@@ -37,7 +40,7 @@ TRAINED_SHARE = 0.5
 class Timing:
     """What an engine mode costs: seconds per compiled program and per fold-epoch."""
 
-    mode: Literal["plain", "xla"]
+    mode: Mode
     compile_secs: float
     fold_epoch_secs: float
 
@@ -58,7 +61,7 @@ class SearchWork:
 class Measured:
     """The engine to use, why, and what was timed."""
 
-    engine: ResidentEngine
+    engine: Engine
     timing: Timing
     reason: str
 
@@ -88,16 +91,19 @@ def measured_engine(
 ) -> Measured:
     """Return the engine for this study, timed on its own model, with the program it compiled.
 
-    Raises BadInput when the data or the model cannot be used.
+    Raises BadInput when the data or the model cannot be used, NotResident when the engine that is
+    set cannot train it.
     """
     work = expected_work(spec, folds)
     params = typical_params(spec)
-    modes: tuple[Literal["plain", "xla"], ...] = (
-        ("plain", "xla") if spec.engine == "auto" else (spec.engine,)
-    )
-    first, plain = _timed(spec, data, folds, params, modes[0], say)
-    if len(modes) == 1:
-        return Measured(first, plain, f"engine={spec.engine!r} is set")
+    if spec.engine != "auto":
+        engine, timing = _timed(spec, data, folds, params, spec.engine, say)
+        return Measured(engine, timing, f"engine={spec.engine!r} is set")
+    try:
+        first, plain = _timed(spec, data, folds, params, "plain", say)
+    except NotResident as why:
+        engine, timing = _timed(spec, data, folds, params, "stream", say)
+        return Measured(engine, timing, f"no compiled epoch can hold the model: {why.reason}")
     expected = plain.search_secs(work)
     if expected < WORTH_MEASURING_SECS:
         return Measured(
@@ -120,10 +126,10 @@ def _timed(
     data: Dataset,
     folds: Sequence[Fold],
     params: Mapping[str, Any],
-    mode: Literal["plain", "xla"],
+    mode: Mode,
     say: Callable[[str], None],
-) -> tuple[ResidentEngine, Timing]:
-    engine = ResidentEngine(spec, data, folds, jit=mode == "xla", say=say)
+) -> tuple[Engine, Timing]:
+    engine = engine_for(mode, spec, data, folds, say=say)
     start = time.perf_counter()
     training = _training(engine, spec, folds, params)
     training.advance()
@@ -139,7 +145,7 @@ def _timed(
 
 
 def _training(
-    engine: ResidentEngine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
+    engine: Engine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
 ) -> LockstepTraining:
     program = engine.program(params)
     return LockstepTraining(program, params, folds[:1], schedule=spec.schedule, seed=spec.seed)

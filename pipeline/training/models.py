@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -96,16 +96,25 @@ def add_variables(model: keras.Model, batch: tuple) -> None:
     try:
         # What `fit` does before its first step: build layers, metrics, loss and optimizer from
         # shapes alone. There is no public call for it that does not also train.
+        if model.run_eagerly:
+            _build_by_values(model, *batch)  # its code may need values, not only shapes
         model._symbolic_build(data_batch=batch)
     except Exception as error:
         x, y = (np.shape(part) for part in batch[:2])
         raise BadInput(
             f"the model does not fit the data: x is [n, {dims(x)}], y is [n{dims(y, ', ')}], and "
-            f"Keras says: {_telling_line(error)}"
+            f"Keras says: {telling_line(error)}"
         ) from error
     optimizer = optimizer_of(model)
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
+
+
+def _build_by_values(model: keras.Model, x: Any, y: Any, sample_weight: Any = None) -> None:
+    y_pred = model(x)
+    model.compute_loss(x, y, y_pred, sample_weight)
+    model.compute_metrics(x, y, y_pred, sample_weight)
+    model.reset_metrics()
 
 
 def optimizer_of(model: keras.Model) -> keras.optimizers.Optimizer:
@@ -137,6 +146,17 @@ def trained_variables(model: keras.Model) -> list[tf.Variable]:
     return list({id(v.value): v.value for v in variables}.values())
 
 
+def values_of(variables: Iterable[tf.Variable]) -> tuple:
+    """Return the variables' values now, which no later assignment changes."""
+    return tuple(tf.identity(variable) for variable in variables)
+
+
+def assign(variables: Iterable[tf.Variable], values: Iterable[Any]) -> None:
+    """Set each variable to its value."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def logged_names(model: keras.Model) -> list[str]:
     """Return the names of the scalar metrics in Keras's logs, `loss` first."""
     return [name for name, value in model.get_metrics_result().items() if np.ndim(value) == 0]
@@ -157,8 +177,6 @@ def _check(model: Any) -> None:
             "a model built under a tf.distribute strategy is not supported: the search places "
             "trials on devices itself; build the model outside strategy.scope()"
         )
-    if model.run_eagerly:
-        raise BadInput("a model compiled with run_eagerly=True cannot be compiled; leave it out")
     optimizer_of(model)
 
 
@@ -168,7 +186,7 @@ def dims(shape: tuple, before: str = "") -> str:
     return before + dims if dims else ""
 
 
-def _telling_line(error: Exception) -> str:
+def telling_line(error: Exception) -> str:
     """Return the first line that is about this error: Keras wraps it in sentences about others."""
     lines = [line.strip(" '") for line in _COLOURS.sub("", str(error)).splitlines()]
     telling = [line for line in lines if line and not line.startswith(_WRAPPING)]
@@ -176,4 +194,7 @@ def _telling_line(error: Exception) -> str:
 
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_WRAPPING = ("Exception encountered", "Unable to automatically build the model")
+_WRAPPING = (
+    "Exception encountered", "Unable to automatically build the model",
+    "Graph execution error", "Detected at node", "File ", "Traceback",
+)  # fmt: skip

@@ -9,30 +9,34 @@ import tensorflow as tf
 
 
 class RowLosses:
-    """Collects each validation row's loss while the model's own `test_step` runs.
+    """What a loop over batches collects of them.
+
+    seen: the last batch's, [n_rows]; array: of full batches
+    """
+
+    def __init__(self, n_batches: int, batch_size: int) -> None:
+        self.seen: Any = None
+        self.array = tf.TensorArray(tf.float32, size=n_batches, element_shape=[batch_size])
+
+
+def watched_test_step(model: keras.Model, batch: tuple) -> tuple[Any, Any]:
+    """Run Keras's test step on a batch; return its logs and each row's loss, [n_rows].
 
     `test_step` computes one number a batch; the labels and predictions it computes it from pass
     through `compute_loss`, which is watched, so nothing is computed twice.
     """
+    seen, compute_loss = [], model.compute_loss
 
-    def __init__(self, model: keras.Model, n_batches: int, batch_size: int) -> None:
-        self._model = model
-        self.seen: Any = None
-        self.array = tf.TensorArray(tf.float32, size=n_batches, element_shape=[batch_size])
+    def watched(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kw: Any) -> Any:
+        seen.append(row_losses(model, y, y_pred))
+        return compute_loss(x, y, y_pred, *args, **kw)
 
-    def test_step(self, index: Any, batch: tuple) -> None:
-        """Run the model's test step on a batch and keep its rows' losses in `seen`."""
-        model, compute_loss = self._model, self._model.compute_loss
-
-        def watched(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kw: Any) -> Any:
-            self.seen = row_losses(model, y, y_pred)
-            return compute_loss(x, y, y_pred, *args, **kw)
-
-        object.__setattr__(model, "compute_loss", watched)
-        try:
-            model.test_step(batch)
-        finally:
-            object.__delattr__(model, "compute_loss")
+    object.__setattr__(model, "compute_loss", watched)
+    try:
+        logs = keras.Model.test_step(model, batch)
+    finally:
+        object.__delattr__(model, "compute_loss")
+    return logs, seen[-1]
 
 
 def row_losses(model: keras.Model, y: Any, y_pred: Any) -> Any:

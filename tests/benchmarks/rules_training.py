@@ -51,7 +51,8 @@ def records(spec: StudySpec, n_splits: int) -> Iterator[Record]:
     data = load(spec.load_data)
     splits = [outer_split(data, spec, number) for number in range(n_splits)]
     folds = [fold for each in splits for fold in (*each.folds, *each.refits)]
-    engine = training.ResidentEngine(spec, data, folds, jit=spec.engine == "xla")
+    mode: training.Mode = "xla" if spec.engine == "xla" else "plain"
+    engine = training.engine_for(mode, spec, data, folds)
     for each in splits:
         # Row orders follow from the fold, the sampler's proposals from the seed.
         best = search(engine, replace(spec, seed=spec.seed + each.number), each.folds)

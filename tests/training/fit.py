@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from pipeline.folds import Fold
+from pipeline.training import LockstepTraining, Mode
 from pipeline.training.models import fold_seed, row_order
 from tests.training.models import Case
 
@@ -82,6 +83,33 @@ def fit(
         if epoch + 1 < n_epochs:
             raw.put_back()
     return Fitted(curves, model)
+
+
+def assert_equals_fit(
+    case: Case,
+    *,
+    every_fold: bool = False,
+    n_epochs: int = 3,
+    mode: Mode = "plain",
+    atol: float = 0.0,
+    **of_fit: Any,
+) -> LockstepTraining:
+    """Train all folds in lockstep; compare with `fit` of each, or of the last, to save time."""
+    training = case.trained(n_epochs, mode=mode)
+    for fold in case.folds if every_fold else case.folds[-1:]:
+        fitted = fit(case, fold, n_epochs, jit=mode == "xla", **of_fit)
+        assert set(fitted.curves) == set(training.program.metric_names)
+        for name, curve in fitted.curves.items():
+            np.testing.assert_allclose(
+                training.history(name)[fold.index], curve, rtol=0, atol=atol,
+                err_msg=f"{name} of fold {fold.index}",
+            )  # fmt: skip
+        model = training.program.model(fold.index, training.states[fold.index], case.params)
+        for ours, theirs in zip(model.weights, fitted.model.weights, strict=True):
+            np.testing.assert_allclose(
+                np.array(ours), np.array(theirs), rtol=0, atol=atol, err_msg=ours.path
+            )
+    return training
 
 
 class _RawWeights(keras.callbacks.Callback):

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.data import Dataset
 from pipeline.folds import Fold, split
 from pipeline.spec import StudySpec
-from pipeline.training import LockstepTraining, ResidentEngine
+from pipeline.training import Engine, LockstepTraining, Mode, engine_for
 
 N_COLUMNS, N_CLASSES = 6, 3
 
@@ -29,19 +29,21 @@ class Case:
     folds: tuple[Fold, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
 
-    def engine(self, **options: Any) -> ResidentEngine:
-        return ResidentEngine(self.spec, self.data, self.folds, **{"jit": False, **options})
+    def engine(self, mode: Mode = "plain", **options: Any) -> Engine:
+        return engine_for(mode, self.spec, self.data, self.folds, **options)
 
-    def training(self, engine: ResidentEngine, **changed: Any) -> LockstepTraining:
+    def training(self, engine: Engine, **changed: Any) -> LockstepTraining:
         params = {**self.params, **changed}
         return LockstepTraining(
             engine.program(params), params, self.folds,
             schedule=self.spec.schedule, seed=self.spec.seed,
         )  # fmt: skip
 
-    def trained(self, n_epochs: int = 2, *, jit: bool = False, **changed: Any) -> LockstepTraining:
+    def trained(
+        self, n_epochs: int = 2, *, mode: Mode = "plain", **changed: Any
+    ) -> LockstepTraining:
         """Return the training after some epochs, on an engine of its own."""
-        return advanced(self.training(self.engine(jit=jit), **changed), n_epochs)
+        return advanced(self.training(self.engine(mode), **changed), n_epochs)
 
 
 def advanced(training: LockstepTraining, n_epochs: int) -> LockstepTraining:

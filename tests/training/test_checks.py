@@ -58,15 +58,6 @@ def test_a_model_that_is_not_compiled():
     assert message.startswith("build_model must return a compiled model")
 
 
-def test_a_model_that_runs_eagerly():
-    def build(params):
-        model = dense(params)
-        model.compile("sgd", model.loss, run_eagerly=True)
-        return model
-
-    assert "run_eagerly=True" in refused(build)
-
-
 def test_a_model_of_a_distribution_strategy():
     def build(params):
         with tf.distribute.OneDeviceStrategy("/cpu:0").scope():

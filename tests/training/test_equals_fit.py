@@ -1,4 +1,4 @@
-"""The compiled epoch is `fit`: the same curves and weights, bit for bit, from the same rows."""
+"""Each engine is `fit`: the same curves and weights, bit for bit, from the same rows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import tensorflow as tf
 
 from pipeline.data import Dataset
 from pipeline.folds import Fold, training_weights
-from pipeline.training import LockstepTraining
-from tests.training.fit import fit
+from tests.training.fit import assert_equals_fit, fit
 from tests.training.models import (
     N_CLASSES,
     N_COLUMNS,
-    Case,
     batch_normalised,
     case,
     classes,
@@ -33,34 +31,6 @@ from tests.training.models import (
     tokens,
 )
 
-
-def assert_equals_fit(
-    case: Case,
-    *,
-    every_fold: bool = False,
-    n_epochs: int = 3,
-    jit: bool = False,
-    atol: float = 0.0,
-    **of_fit: Any,
-) -> LockstepTraining:
-    """Train all folds in lockstep; compare with `fit` of each, or of the last, to save time."""
-    training = case.trained(n_epochs, jit=jit)
-    for fold in case.folds if every_fold else case.folds[-1:]:
-        fitted = fit(case, fold, n_epochs, jit=jit, **of_fit)
-        assert set(fitted.curves) == set(training.program.metric_names)
-        for name, curve in fitted.curves.items():
-            np.testing.assert_allclose(
-                training.history(name)[fold.index], curve, rtol=0, atol=atol,
-                err_msg=f"{name} of fold {fold.index}",
-            )  # fmt: skip
-        model = training.program.model(fold.index, training.states[fold.index], case.params)
-        for ours, theirs in zip(model.weights, fitted.model.weights, strict=True):
-            np.testing.assert_allclose(
-                np.array(ours), np.array(theirs), rtol=0, atol=atol, err_msg=ours.path
-            )
-    return training
-
-
 MODELS = {
     "dense": (dense, classes, 0.0),
     "convolutional": (convolutional, images, 0.0),
@@ -72,6 +42,11 @@ MODELS = {
 BATCHES = {"smaller last batch": 8, "no last batch": 11, "batch larger than rows": 32}
 
 
+@pytest.fixture(params=["plain", "stream"])
+def mode(request):
+    return request.param
+
+
 def some_long(names, quick):
     """Mark all but the quick ones as long: the same code again, for completeness."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
@@ -79,27 +54,27 @@ def some_long(names, quick):
 
 @pytest.mark.parametrize("batches", some_long(BATCHES, ["smaller last batch", "no last batch"]))
 @pytest.mark.parametrize("name", MODELS)
-def test_curves_and_weights_equal_fit(name, batches):
+def test_curves_and_weights_equal_fit(name, batches, mode):
     build, data, atol = MODELS[name]
     case_ = case(build, data(), batch_size=BATCHES[batches])
-    assert_equals_fit(case_, every_fold=batches == "smaller last batch", atol=atol)
+    assert_equals_fit(case_, every_fold=batches == "smaller last batch", atol=atol, mode=mode)
 
 
 @pytest.mark.parametrize("batches", some_long(BATCHES, ["smaller last batch"]))
 def test_equals_fit_under_xla(batches):
     # With one batch an epoch XLA folds the accuracy's division into the epoch: the last bit moves.
     atol = 1e-7 if batches == "batch larger than rows" else 0.0
-    assert_equals_fit(case(dense, batch_size=BATCHES[batches]), jit=True, atol=atol)
+    assert_equals_fit(case(dense, batch_size=BATCHES[batches]), mode="xla", atol=atol)
 
 
-def test_batches_larger_than_all_rows_equal_fit():
-    assert_equals_fit(case(dense, batch_size=64))
+def test_batches_larger_than_all_rows_equal_fit(mode):
+    assert_equals_fit(case(dense, batch_size=64), mode=mode)
 
 
-def test_folds_of_different_sizes_equal_fit():
+def test_folds_of_different_sizes_equal_fit(mode):
     rows = np.arange(44)
     folds = (Fold(0, rows[:16], rows[16:]), Fold(1, rows[11:], rows[:11]))
-    assert_equals_fit(case(dense, folds=folds), every_fold=True)
+    assert_equals_fit(case(dense, folds=folds), every_fold=True, mode=mode)
 
 
 # --- weights of rows ---
@@ -118,19 +93,19 @@ def some_weights(n_rows=44):
     return np.random.default_rng(1).uniform(0, 3, n_rows).astype(np.float32)
 
 
-def test_sample_weights_equal_fit():
-    assert_equals_fit(case(weighted_model, classes(sample_weight=some_weights())))
+def test_sample_weights_equal_fit(mode):
+    assert_equals_fit(case(weighted_model, classes(sample_weight=some_weights())), mode=mode)
 
 
-def test_class_weights_equal_fit_and_leave_validation_unweighted():
-    assert_equals_fit(case(weighted_model, class_weight={0: 1.0, 1: 5.0, 2: 0.2}))
+def test_class_weights_equal_fit_and_leave_validation_unweighted(mode):
+    assert_equals_fit(case(weighted_model, class_weight={0: 1.0, 1: 5.0, 2: 0.2}), mode=mode)
 
 
-def test_class_weights_multiply_sample_weights():
+def test_class_weights_multiply_sample_weights(mode):
     weights, by_class = some_weights(), {0: 1.0, 1: 5.0, 2: 0.2}
     data = classes(sample_weight=weights)
     product = weights * np.array([by_class[label] for label in data.y], np.float32)
-    assert_equals_fit(case(dense, data, class_weight=by_class), train_weight=product)
+    assert_equals_fit(case(dense, data, class_weight=by_class), train_weight=product, mode=mode)
 
 
 def test_balanced_class_weights_are_the_training_rows_own():
@@ -193,8 +168,8 @@ QUICK_OPTIMIZERS = [
 
 
 @pytest.mark.parametrize("name", some_long(OPTIMIZERS, QUICK_OPTIMIZERS))
-def test_optimizers_equal_fit(name):
-    assert_equals_fit(case(with_optimizer(OPTIMIZERS[name])))
+def test_optimizers_equal_fit(name, mode):
+    assert_equals_fit(case(with_optimizer(OPTIMIZERS[name])), mode=mode)
 
 
 SCHEDULES = {
@@ -207,9 +182,11 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize("name", some_long(SCHEDULES, ["cosine with warm-up"]))
-def test_a_schedule_object_of_the_optimizer_equals_fit(name):
+def test_a_schedule_object_of_the_optimizer_equals_fit(name, mode):
     schedule = SCHEDULES[name]
-    training = assert_equals_fit(case(with_optimizer(lambda rate: keras.optimizers.SGD(schedule))))
+    training = assert_equals_fit(
+        case(with_optimizer(lambda rate: keras.optimizers.SGD(schedule))), mode=mode
+    )
     assert training.learning_rate_in(training.n_epochs) == pytest.approx(float(schedule(8)))
 
 
@@ -268,23 +245,23 @@ def own_test_step(params):
     return compiled(hidden(), softmax(), params=params, kind=OwnTestStep, metrics=[])
 
 
-def test_a_custom_train_step_equals_fit():
-    assert_equals_fit(case(own_train_step))
+def test_a_custom_train_step_equals_fit(mode):
+    assert_equals_fit(case(own_train_step), mode=mode)
 
 
-def test_a_custom_train_step_is_given_labels_of_the_type_that_fit_gives():
+def test_a_custom_train_step_is_given_labels_of_the_type_that_fit_gives(mode):
     def build(params):
         return compiled(
             hidden(), keras.layers.Dense(1), params=params, kind=Subtracts, loss="mse", metrics=[]
         )
 
-    assert_equals_fit(case(build, numbers(column=True)))
+    assert_equals_fit(case(build, numbers(column=True)), mode=mode)
 
 
-def test_a_custom_test_step_is_honoured_and_hides_row_losses():
+def test_a_custom_test_step_is_honoured_and_hides_row_losses(mode):
     case_ = case(own_test_step)
     said: list[str] = []
-    training = assert_equals_fit(case_)
+    training = assert_equals_fit(case_, mode=mode)
     assert all(epoch.row_losses is None for epoch in training.last.values())
     case_.training(case_.engine(say=said.append))
     assert said == ["no row-level losses: the model has its own test_step"]
@@ -357,9 +334,9 @@ QUICK_MODELS = [
 
 
 @pytest.mark.parametrize("name", some_long(MODELS_WITH_MORE, QUICK_MODELS))
-def test_equals_fit_for(name):
+def test_equals_fit_for(name, mode):
     build, data, atol = MODELS_WITH_MORE[name]
-    assert_equals_fit(case(build, data()), atol=atol)
+    assert_equals_fit(case(build, data()), atol=atol, mode=mode)
 
 
 def mixed_precision(params):
@@ -374,8 +351,8 @@ def mixed_precision(params):
         keras.mixed_precision.set_dtype_policy(policy)
 
 
-def test_mixed_precision_equals_fit():
-    training = assert_equals_fit(case(mixed_precision))
+def test_mixed_precision_equals_fit(mode):
+    training = assert_equals_fit(case(mixed_precision), mode=mode)
     assert training.last[0].row_losses is not None
 
 

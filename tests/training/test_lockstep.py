@@ -36,11 +36,13 @@ def test_advance_returns_every_folds_metrics_of_the_epoch(engine):
 
 
 @pytest.mark.parametrize(
-    ("build", "jit"), [(with_every_state, False), (dense, True)], ids=["plain", "xla"]
+    ("build", "mode"),
+    [(with_every_state, "plain"), (dense, "xla"), (with_every_state, "stream")],
+    ids=["plain", "xla", "stream"],
 )
-def test_going_on_from_a_snapshot_is_never_having_stopped(build, jit):
+def test_going_on_from_a_snapshot_is_never_having_stopped(build, mode):
     case_ = case(build, schedule=Cosine())
-    engine = case_.engine(jit=jit)
+    engine = case_.engine(mode)
     through = advanced(case_.training(engine), 4)
 
     stopped = advanced(case_.training(engine), 2)

@@ -70,11 +70,11 @@ def test_the_typical_proposal_is_the_middle_of_the_space():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", ["plain", "xla"])
+@pytest.mark.parametrize("mode", ["plain", "xla", "stream"])
 def test_a_mode_that_is_set_is_obeyed(mode):
     case_ = case(dense, engine=mode)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert measured.engine.jit is (mode == "xla")
+    assert measured.engine.mode == mode
     assert measured.timing.mode == mode
     assert measured.reason == f"engine='{mode}' is set"
     assert measured.engine.n_compiled == 1  # and the first trial finds its program compiled

@@ -1,0 +1,27 @@
+"""The engine of each mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pipeline.data import Dataset
+from pipeline.folds import Fold
+from pipeline.spec import StudySpec
+from pipeline.training.engine import Mode
+from pipeline.training.programs import KerasEngine
+from pipeline.training.resident import ResidentEngine
+from pipeline.training.streaming import StreamingEngine
+
+
+def engine_for(
+    mode: Mode,
+    spec: StudySpec,
+    data: Dataset,
+    folds: Sequence[Fold],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> KerasEngine:
+    """Return a new engine of this mode, as it was recorded with the study."""
+    if mode == "stream":
+        return StreamingEngine(spec, data, folds, say=say)
+    return ResidentEngine(spec, data, folds, jit=mode == "xla", say=say)

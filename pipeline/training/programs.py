@@ -1,0 +1,233 @@
+"""What every engine does alike: rows placed once, programs kept, states begun from new models.
+
+A program is keyed by every parameter except learning_rate and max_epochs, since any other may be
+baked into the trace as a Python constant. Folds and trials swap their states in and out of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.data import Dataset
+from pipeline.errors import unknown_name
+from pipeline.folds import Fold, preprocessed, training_weights
+from pipeline.schedules import Schedule
+from pipeline.spec import StudySpec
+from pipeline.training.engine import FoldEpoch, Mode, State
+from pipeline.training.models import (
+    assign,
+    baked_in,
+    build,
+    fold_seed,
+    inner,
+    labels,
+    optimizer_of,
+    trained_variables,
+    values_of,
+)
+from pipeline.training.optimizer_schedule import OptimizerSchedule
+from pipeline.training.rows import Arrays
+
+MAX_PROGRAMS = 8
+"""Programs kept; the least recently used goes first."""
+
+
+class KerasEngine(ABC):
+    """Makes programs for a study's folds, and keeps the last few.
+
+    folds: the study's, or one fold without validation rows for the refit
+    say: where a line for the user goes
+    Raises BadInput when a transformer or the data cannot be used.
+    """
+
+    mode: Mode
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        data: Dataset,
+        folds: Sequence[Fold],
+        *,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.spec = spec
+        self.folds = {fold.index: fold for fold in folds}
+        self.say = say
+        self.preprocessors: dict[int, Any] = {}
+        self.arrays: dict[int, Arrays] = {}
+        self._place(data)
+        self._programs: OrderedDict[tuple, KerasProgram] = OrderedDict()
+        self._n_compiled_before = 0
+        self._baked: tuple[str, ...] | None = None
+        self._said: set[str] = set()
+
+    @property
+    def n_compiled(self) -> int:
+        """Programs compiled so far, also those that are no longer kept."""
+        return self._n_compiled_before + sum(p.n_compiled for p in self._programs.values())
+
+    def program(self, params: Mapping[str, Any]) -> KerasProgram:
+        """Return the program for these parameters, made if need be.
+
+        Raises BadInput when the model cannot be built, does not fit the data, or cannot be trained
+        by this engine.
+        """
+        key = program_key(params, self._baked_in(params))
+        if key in self._programs:
+            self._programs.move_to_end(key)
+            return self._programs[key]
+        program = self._new_program(params)
+        self._programs[key] = program
+        if len(self._programs) > MAX_PROGRAMS:
+            _, oldest = self._programs.popitem(last=False)
+            self._n_compiled_before += oldest.n_compiled
+        return program
+
+    def say_once(self, line: str) -> None:
+        """Tell the user something that is true of every trial, the first time."""
+        if line not in self._said:
+            self._said.add(line)
+            self.say(line)
+
+    @abstractmethod
+    def _new_program(self, params: Mapping[str, Any]) -> KerasProgram: ...
+
+    def _baked_in(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        if self._baked is None:
+            self._baked = baked_in(self.spec, params)
+            if self._baked:
+                self.say_once(
+                    f"build_model uses {' and '.join(self._baked)} for more than the learning "
+                    "rate: trials that differ in it are compiled one by one"
+                )
+        return self._baked
+
+    def _place(self, data: Dataset) -> None:
+        """Put rows, labels and weights on the device; without preprocessing, folds share rows."""
+        y = tf.constant(labels(data.y))
+        validation_weight = (
+            None if data.sample_weight is None else tf.constant(data.sample_weight, tf.float32)
+        )
+        shared = None
+        for index, fold in self.folds.items():
+            if shared is None or self.spec.preprocess is not None:
+                x, self.preprocessors[index] = preprocessed(data, fold, self.spec.preprocess)
+                shared = tf.constant(x)
+            weights = training_weights(data, fold, self.spec.class_weight)
+            train_weight = None if weights is None else tf.constant(weights)
+            self.arrays[index] = Arrays(shared, y, train_weight, validation_weight)
+
+
+def program_key(params: Mapping[str, Any], baked: Sequence[str] = ()) -> tuple:
+    """Return what tells two programs apart: every parameter but learning_rate and max_epochs.
+
+    baked: of these two, those that the builder uses for more than the learning rate
+    """
+    free = {"learning_rate", "max_epochs"} - set(baked)
+    return tuple(sorted((k, repr(v)) for k, v in params.items() if k not in free))
+
+
+class KerasProgram(ABC):
+    """An architecture: one model whose variables are scratch space for every fold."""
+
+    metric_names: tuple[str, ...]
+
+    variables: list[tf.Variable]
+    """What a state holds the values of; those of `_new` first."""
+
+    def __init__(self, engine: KerasEngine, params: Mapping[str, Any]) -> None:
+        self._engine = engine
+        self._params = dict(params)
+        self._batch_size = int(params["batch_size"])
+        self._has_validation = all(len(fold.validation) for fold in engine.folds.values())
+        self._first = next(iter(engine.folds.values()))
+        self._model, self._own_variables = self._new(self._first.index, params)
+        self._optimizer = optimizer_of(self._model)
+        self._has_schedule = _is_schedule(self._optimizer)
+        self._say_which_learning_rate()
+        self._initial: dict[int, State] = {}
+
+    @property
+    @abstractmethod
+    def n_compiled(self) -> int:
+        """How often this architecture was compiled."""
+
+    @abstractmethod
+    def run_epoch(
+        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+    ) -> tuple[State, FoldEpoch]:
+        """Train one epoch over `rows`, in this order, then validate."""
+
+    def initial_state(self, fold: int) -> State:
+        """Return the fold's state before its first epoch, from a freshly built model.
+
+        Variables that a new model does not have yet (slots of optimizers that the model owns)
+        start as they did in the first model: their initial values are constants.
+        """
+        start = self._engine.folds[fold].start
+        if start not in self._initial:
+            _, fresh = self._new(fold, self._params)
+            template = next(iter(self._initial.values()))
+            self._initial[start] = values_of(fresh) + template[len(fresh) :]
+        return self._initial[start]
+
+    def schedule(self, params: Mapping[str, Any]) -> Schedule | None:
+        """Return the schedule that the builder put into the optimizer for these parameters."""
+        if not self._has_schedule:
+            return None
+        model, _ = self._new(self._first.index, params)
+        return OptimizerSchedule(inner(optimizer_of(model))._learning_rate)
+
+    def predict(self, fold: int, state: State, rows: np.ndarray) -> np.ndarray:
+        """Return the model's predictions for `rows`, [n_rows, ...], moving averages applied."""
+        assign(self.variables, state)
+        inner(self._optimizer).finalize_variable_values(self._model.trainable_variables)
+        x = tf.gather(self._engine.arrays[fold].x, rows)
+        return self._model.predict(x, batch_size=self._batch_size, verbose=0)
+
+    def model(self, fold: int, state: State, params: Mapping[str, Any]) -> keras.Model:
+        """Return a new Keras model with the weights of `state`, moving averages applied."""
+        model, own = self._new(fold, params)
+        assign(own, state[: len(own)])
+        inner(optimizer_of(model)).finalize_variable_values(model.trainable_variables)
+        return model
+
+    def _new(self, fold: int, params: Mapping[str, Any]) -> tuple[keras.Model, list[tf.Variable]]:
+        """Return a new model and what training changes in it."""
+        arrays = self._engine.arrays[fold]
+        parts = (arrays.x, arrays.y, arrays.train_weight)
+        batch = tuple(part[:2] for part in parts if part is not None)
+        seed = fold_seed(self._engine.spec.seed, self._engine.folds[fold].start)
+        model = build(self._engine.spec, params, seed, batch)
+        return model, trained_variables(model)
+
+    def _set_metric_names(self, train: Sequence[str], validation: Sequence[str]) -> None:
+        """Name what an epoch gives; raise BadInput when the search would miss something in it."""
+        self.metric_names = (*train, *(f"val_{name}" for name in validation))
+        objective = self._engine.spec.objective
+        wanted = ["loss", objective.training_metric, objective.metric]
+        for name in wanted if self._has_validation else wanted[:1]:
+            if name not in self.metric_names:
+                raise unknown_name("metric in the model's logs", name, self.metric_names)
+
+    def _say_which_learning_rate(self) -> None:
+        if self._has_schedule:
+            return
+        built, sampled = float(self._optimizer.learning_rate), float(self._params["learning_rate"])
+        if not np.isclose(built, sampled, rtol=1e-5):
+            self._engine.say_once(
+                f"build_model compiled with learning rate {built:g} where params has {sampled:g}; "
+                "the search drives the optimizer with params['learning_rate'] itself"
+            )
+
+
+def _is_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
+    rate = inner(optimizer)._learning_rate
+    return isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)

@@ -1,0 +1,221 @@
+"""The streaming engine: Keras's own train and test functions, one batch after the other.
+
+It runs what no compiled epoch can hold: models that run eagerly, call Python, or keep state where
+only Keras finds it. `fit` and `evaluate` call the same functions, on the same batches.
+
+Rows are gathered batch by batch as they are needed. (A `tf.data` pipeline that gathers ahead was no
+faster where arithmetic dominates, and slower where it does not.)
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.backend.common import global_state
+from keras.src.random import seed_generator
+
+from pipeline.errors import BadInput
+from pipeline.training.engine import FoldEpoch, Mode, State
+from pipeline.training.hidden_state import PYTHON, RANDOM, called, resources
+from pipeline.training.models import assign, inner, optimizer_of, telling_line, values_of
+from pipeline.training.programs import KerasEngine, KerasProgram
+from pipeline.training.row_losses import watched_test_step, why_no_row_losses
+
+
+class StreamingEngine(KerasEngine):
+    """Trains through Keras's own functions."""
+
+    mode: Mode = "stream"
+
+    def _new_program(self, params: Mapping[str, Any]) -> StreamingProgram:
+        return StreamingProgram(self, params)
+
+
+class StreamingProgram(KerasProgram):
+    """An architecture as Keras trains it.
+
+    Raises BadInput when the model's first step fails, or logs what the search cannot use.
+    """
+
+    n_compiled = 1
+
+    def __init__(self, engine: StreamingEngine, params: Mapping[str, Any]) -> None:
+        super().__init__(engine, params)
+        model = self._model
+        self._n_epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._rate = keras.Variable(0.0, trainable=False, name="learning_rate")
+        inner(self._optimizer).learning_rate = lambda: self._rate
+        self._generator = seed_generator.global_seed_generator()
+        self._row_losses_missing = why_no_row_losses(model)
+        self._graphs: list[tf.Graph] = []
+        model.steps_per_execution = 1  # more would only save calls, and share a learning rate
+        own_test_step = functools.partial(watched_test_step, model)
+        test_step = model.test_step if self._row_losses_missing else own_test_step
+        object.__setattr__(model, "train_step", self._watched(model.train_step))
+        object.__setattr__(model, "test_step", self._watched(test_step))
+        model.make_train_function(force=True)
+        model.make_test_function(force=True)
+        self._learn_from_a_step()
+        drawn = {call for graph in self._graphs for call in called(graph, RANDOM)}
+        self._draws_in_graphs = bool(drawn)
+        self._say(drawn)
+
+    def run_epoch(
+        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+    ) -> tuple[State, FoldEpoch]:
+        """Train one epoch over `rows`, in this order, then validate."""
+        assign(self.variables, state)
+        self._seed_global_generators(self._engine.folds[fold].start)
+        self._n_epochs.assign_add(1)
+        scores = list(self._train(fold, rows, learning_rates).values())
+        row_losses = None
+        if self._has_validation:
+            with self._averaged_weights():
+                logs, losses = self._validate(fold, self._engine.folds[fold].validation)
+            scores += logs.values()
+            if not self._row_losses_missing:
+                row_losses = lambda: np.concatenate([np.asarray(part) for part in losses])  # noqa: E731
+        return values_of(self.variables), FoldEpoch(np.array(scores, np.float32), row_losses)
+
+    def _learn_from_a_step(self) -> None:
+        """Take a step of each kind, to see what the model logs and which variables it makes."""
+        fold, size = self._first, self._batch_size
+        initial = values_of(self._own_variables)
+        try:
+            with _made_variables() as made:
+                train = self._train(fold.index, fold.train[:size], np.zeros(1))
+                validation, _ = self._validate(fold.index, fold.validation[:size])
+        except BadInput:
+            raise
+        except Exception as error:  # the model's own code
+            raise BadInput(
+                f"the model's first step raised {type(error).__name__}: {telling_line(error)}"
+            ) from error
+        self._set_metric_names(list(train), list(validation))
+        made.append((self._n_epochs, tf.identity(self._n_epochs)))
+        self.variables = self._own_variables + [variable for variable, _ in made]
+        self._initial[fold.start] = initial + tuple(value for _, value in made)
+
+    def _watched(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return the step, remembering the graphs that it is traced in."""
+
+        def watched(batch: Any) -> Any:
+            result = step(batch)
+            if tf.inside_function():
+                self._graphs.append(tf.compat.v1.get_default_graph())
+            return result
+
+        return watched
+
+    def _seed_global_generators(self, start: int) -> None:
+        """Make what draws from Python's and NumPy's own generators repeatable, too.
+
+        TensorFlow's operations in a graph have their seeds in it and can only begin anew.
+        """
+        spec = self._engine.spec
+        entropy = [spec.seed, start, int(self._n_epochs)]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        if self._model.run_eagerly:
+            tf.random.set_seed(seed)
+        elif self._draws_in_graphs:
+            tf.random.set_seed(spec.seed)
+        global_state.set_global_attribute(seed_generator.GLOBAL_SEED_GENERATOR, self._generator)
+
+    def _say(self, drawn: set[str]) -> None:
+        """Say what is not as in the compiled epoch."""
+        engine = self._engine
+        if self._row_losses_missing and self._has_validation:
+            engine.say_once(f"no row-level losses: {self._row_losses_missing}")
+        python = {call for graph in self._graphs for call in called(graph, PYTHON)}
+        if self._model.run_eagerly:
+            python = {"run_eagerly=True"}
+        known = [*self.variables, self._rate.value]
+        if kept := python.union(*(resources(graph, known) for graph in self._graphs)):
+            engine.say_once(
+                f"{', '.join(sorted(kept))}: what the model keeps outside its variables is shared "
+                "by all folds and trials, and lost when a killed search goes on"
+            )
+        if drawn:
+            engine.say_once(
+                f"{', '.join(sorted(drawn))} draws the same numbers in every epoch, so that a "
+                "search can be repeated; keras.random with a SeedGenerator draws new ones"
+            )
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """Validate what whoever stops here would use; training goes on from the raw weights."""
+        if not inner(self._optimizer).use_ema:
+            yield
+            return
+        weights = self._model.trainable_variables
+        raw = values_of(weight.value for weight in weights)
+        self._optimizer.finalize_variable_values(weights)
+        yield
+        assign((weight.value for weight in weights), raw)
+
+    def _new(self, fold: int, params: Mapping[str, Any]) -> tuple[keras.Model, list[tf.Variable]]:
+        """Return a new model and every variable that was made for it, wherever it is kept."""
+        with _made_variables() as made:
+            model, own = super()._new(fold, params)
+            # Made at its first use otherwise, which only an epoch would be.
+            seed_generator.global_seed_generator()
+        rate = inner(optimizer_of(model))._learning_rate
+        known = {id(variable) for variable in [*own, getattr(rate, "value", None)]}
+        return model, own + [variable for variable, _ in made if id(variable) not in known]
+
+    def _train(self, fold: int, rows: np.ndarray, rates: np.ndarray) -> dict[str, float]:
+        model, gather = self._model, self._engine.arrays[fold].train_batch
+        model.reset_metrics()
+        batches = self._batches(rows, gather)
+        for rate in rates:
+            self._rate.assign(rate)
+            logs = model.train_function(batches)
+        return self._scalars("train_step", logs)
+
+    def _validate(self, fold: int, rows: np.ndarray) -> tuple[dict[str, float], list[Any]]:
+        """Return the logs, and each batch's row losses, [n_rows], where they can be had."""
+        model, gather = self._model, self._engine.arrays[fold].validation_batch
+        model.reset_metrics()
+        logs: Any = {}
+        batches, losses = self._batches(rows, gather), []
+        for _ in range(0, len(rows), self._batch_size):
+            logs = model.test_function(batches)
+            if not self._row_losses_missing:
+                logs, of_rows = logs
+                losses.append(of_rows)
+        return self._scalars("test_step", logs), losses
+
+    def _batches(self, rows: np.ndarray, gather: Any) -> Iterator[tuple]:
+        for start in range(0, len(rows), self._batch_size):
+            yield gather(rows[start : start + self._batch_size])
+
+    def _scalars(self, step: str, logs: Any) -> dict[str, float]:
+        """Return an epoch's logs as `fit` does: what no metric keeps is the last batch's."""
+        if not isinstance(logs, dict):
+            raise BadInput(f"{step} must return a dict of logs, got {type(logs).__name__}")
+        logs = self._model._get_metrics_result_or_logs(logs)
+        return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
+
+
+@contextmanager
+def _made_variables() -> Iterator[list[tuple[tf.Variable, Any]]]:
+    """Collect every variable that is made in the block, with its initial value."""
+    made = []
+
+    def creator(next_creator: Callable[..., tf.Variable], **options: Any) -> tf.Variable:
+        variable = next_creator(**options)
+        with tf.init_scope():
+            made.append((variable, tf.identity(variable)))
+        return variable
+
+    with tf.variable_creator_scope(creator):
+        yield made
