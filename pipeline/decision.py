@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,61 +111,73 @@ def _numbers(refit: Mapping[str, Any]) -> dict[str, Any]:
 
 def answer(result: StudyResult) -> str:
     """Return the answer in a few lines for a person."""
+    lines = (f"  {label:<23}{text}" for label, text in findings(result))
+    return "\n".join([f"{advice(result)}.", "", *lines])
+
+
+def advice(result: StudyResult) -> str:
+    """Return what to do: "Train with learning rate 0.004 for 18 epochs"."""
+    best, choice = result.best, result.choice
+    schedule = "" if best.horizon_free else f" of a {choice.horizon}-epoch schedule"
+    rate = f"{best.params['learning_rate']:.3g}"
+    return f"Train with learning rate {rate} for {choice.n_epochs} epochs{schedule}"
+
+
+def findings(result: StudyResult) -> list[tuple[str, str]]:
+    """Return what stands behind the advice, in the order of reading: (label, text)."""
     best, choice, refit, evidence = result.best, result.choice, result.refit, result.evidence
     others = {k: v for k, v in best.params.items() if k not in ("learning_rate", "max_epochs")}
     direction = "lower" if result.spec.objective.direction == "minimize" else "higher"
     n_folds = best.curves.n_folds if best.curves else 0
-    lines = [
-        f"Train with learning rate {best.params['learning_rate']:.3g} "
-        f"for {choice.n_epochs} epochs" + (f" of a {choice.horizon}-epoch schedule."
-        if not best.horizon_free else "."),
-        "",
-    ]  # fmt: skip
+    found = []
     if result.open_end:
-        lines.append(f"  {'UNDETERMINED':<23}{result.open_end}: more epochs may be better")
-    lines += [
-        f"  {result.spec.objective.metric:<23}{with_error(choice.score, choice.standard_error)}"
-        f"  over {n_folds} fold(s), {direction} is better" + _interval(evidence.score),
-        f"  {'epochs':<23}{_epochs(result)}",
-        f"  {'trials':<23}{_trials(result)}",
-        f"  {'all this about':<23}training on {evidence.n_training_rows} rows, as each fold does",
+        found.append(("UNDETERMINED", f"{result.open_end}: more epochs may be better"))
+    score = with_error(choice.score, choice.standard_error)
+    interval = "" if evidence.score is None else f", {in_words(evidence.score)}"
+    found += [
+        (
+            result.spec.objective.metric,
+            f"{score}  over {n_folds} fold(s), {direction} is better{interval}",
+        ),
+        ("epochs", _epochs(result)),
+        ("trials", _trials(result)),
+        ("all this about", f"training on {evidence.n_training_rows} rows, as each fold does"),
     ]
     if result.budget_over:
-        lines.append(f"  {'budget':<23}{result.budget_over} ended the search before all its trials")
+        found.append(("budget", f"{result.budget_over} ended the search before all its trials"))
     if result.confirmation is not None:
-        confirmed = confirmation.in_words(result.confirmation)
-        lines += [f"  {label:<23}{text}" for label, text in confirmed.items()]
+        found += confirmation.in_words(result.confirmation).items()
     if before := result.warm_start:
-        now = before.against(best.params["learning_rate"], choice.n_epochs)
-        lines.append(f"  {'last time':<23}{now}")
+        found.append(("last time", before.against(best.params["learning_rate"], choice.n_epochs)))
     if optimism := _optimism(result):
-        lines.append(f"  {'looks too good by':<23}{optimism}")
+        found.append(("looks too good by", optimism))
     if undecided := evidence.undecided(best.curves.n_epochs if best.curves else 1):
-        lines.append(f"  {'undecided':<23}{undecided}")
-    lines += [
-        f"  {'other parameters':<23}" + ", ".join(f"{k}={v}" for k, v in others.items()),
-        f"  {'why this epoch':<23}{choice.reason}",
-        f"  {'other rules':<23}" + (_other_rules(best, choice) if best.any_epoch else "none"),
-        f"  {'fit':<23}" + (best.diagnosis.sentence if best.diagnosis else ""),
+        found.append(("undecided", undecided))
+    found += [
+        ("other parameters", ", ".join(f"{k}={v}" for k, v in others.items())),
+        ("why this epoch", choice.reason),
+        ("other rules", _other_rules(best, choice) if best.any_epoch else "none"),
+        ("fit", best.diagnosis.sentence if best.diagnosis else ""),
     ]
     if refit is not None:
-        lines.append(
-            f"  {'refit':<23}{refit.n_rows} rows, {refit.n_epochs} epochs, {refit.n_updates} "
-            f"updates → {refit.model_uri}"
-        )
-        if refit.test_metrics:
-            lines.append(f"  {'test rows':<23}{_scores(refit.test_metrics)}")
-        if refit.folds_model_uri:
-            lines.append(
-                f"  {'fold ensemble':<23}{refit.folds_model_uri}"
-                + (f", test rows {_scores(refit.folds_test_metrics)}" * bool(refit.test_metrics))
-            )
-    lines += [
-        f"  {'decision':<23}{short(result.decision_path)}",
-        f"  {'MLflow':<23}{result.run_url}",
-        f"  {'':<23}{result.ui_command}",
-    ]
-    return "\n".join(lines)
+        found += _refit(refit)
+    found.append(("decision", short(result.decision_path)))
+    if result.report_path is not None:
+        found.append(("report", short(result.report_path)))
+    return [*found, ("MLflow", result.run_url), ("", result.ui_command)]
+
+
+def _refit(refit: RefitResult) -> Iterator[tuple[str, str]]:
+    yield (
+        "refit",
+        f"{refit.n_rows} rows, {refit.n_epochs} epochs, {refit.n_updates} updates → "
+        f"{refit.model_uri}",
+    )
+    if refit.test_metrics:
+        yield "test rows", _scores(refit.test_metrics)
+    if refit.folds_model_uri:
+        scored = f", test rows {_scores(refit.folds_test_metrics)}" * bool(refit.test_metrics)
+        yield "fold ensemble", f"{refit.folds_model_uri}{scored}"
 
 
 def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -253,10 +265,9 @@ def _optimism(result: StudyResult) -> str:
     return ", ".join(parts)
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    return f", {interval.confidence:.0%} interval {interval.low:.4g} to {interval.high:.4g}"
+def in_words(interval: Interval) -> str:
+    """Return "95% interval 0.034 to 0.137"."""
+    return f"{interval.confidence:.0%} interval {interval.low:.4g} to {interval.high:.4g}"
 
 
 def _scores(metrics: Mapping[str, float]) -> str:

@@ -34,6 +34,7 @@ NOTHING_KNOWN: dict[str, Any] = {
     "study": None,
     "run_url": None,
     "decision": None,
+    "report": None,
     "costs": None,
     "unsent": None,
 }

@@ -17,13 +17,15 @@ if __name__ == "__main__":
     end_process("pipeline.report", report_options())
 
 import argparse
+import dataclasses
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import confirm, decision, holdout, optimization, training, warm_start
+from pipeline import confirm, decision, holdout, optimization, review, training, warm_start
 from pipeline.cli import with_options
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode, NoResult
@@ -141,28 +143,35 @@ def table(ways: Sequence[Way], scores: dict[int, dict[str, float]], metric: str)
     )
 
 
-def comparison(
+def compared(
     options: argparse.Namespace, result: StudyResult, question: Question, study: Any
-) -> tuple[str, list[dict[str, Any]]]:
-    """Return the five ways as text, and as plain values."""
+) -> tuple[tuple[Way, ...], dict[int, dict[str, float]]]:
+    """Return the five ways, and where refits were asked for their scores by number of epochs."""
     ways = decision.ways_of(result, n_fixed=options.fixed)
-    scores = {}
-    if options.refit_each:
-        mode = study.user_attrs["engine"]["mode"]
-        scores = refit_each(ways, result, question, mode=mode)
-    lines = [table(ways, scores, result.spec.objective.metric)]
+    if not options.refit_each:
+        return ways, {}
+    mode = study.user_attrs["engine"]["mode"]
+    return ways, refit_each(ways, result, question, mode=mode)
+
+
+def remarks_on(
+    scores: Mapping[int, Mapping[str, float]],
+    result: StudyResult,
+    question: Question,
+) -> list[str]:
+    """Return what to mind about the ways, in sentences."""
+    remarks = []
     if not result.best.any_epoch:
-        lines.append(
+        remarks.append(
             f"mind: the schedule is laid out for {result.best.horizon} epochs; an earlier epoch of "
             "it is another schedule"
         )
     if scores:
-        lines.append(
+        remarks.append(
             f"{holdout.n_uses(question)} models have been scored on these test rows by now: the "
             "more they are looked at, the less they are a test"
         )
-    plain = [{**asdict(way), "test_metrics": scores.get(way.n_epochs or 0)} for way in ways]
-    return "\n".join(lines), plain
+    return remarks
 
 
 def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
@@ -181,14 +190,35 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
         )
     study = optimization.read_study(journal, question.name, patience_secs=options.store_patience)
     result, written = result_of(question, study)
-    text = decision.answer(result)
     facts |= {
         "run_url": result.run_url,
         "costs": decision.costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs),
         # What the search knew of itself stays; what the rule of today decides may be new.
         "decision": {**written, **decision.decision(result, {})},
     }
+    ways, scores = compared(options, result, question, study)
+    remarks = remarks_on(scores, result, question)
+    account = review.Account.of(result, study, written)
+    account = dataclasses.replace(account, ways=ways, scores=scores, remarks=remarks)
+    page = review.reported(result, account, stem=stem_of(result, written), say=say).page
+    text = decision.answer(dataclasses.replace(result, report_path=page))
+    facts["report"] = page and str(page)
     if options.compare or options.refit_each:
-        compared, facts["comparison"] = comparison(options, result, question, study)
-        text += f"\n\n{compared}"
+        facts["comparison"] = [
+            {**asdict(way), "test_metrics": scores.get(way.n_epochs or 0)} for way in ways
+        ]
+        lines = [table(ways, scores, spec.objective.metric), *remarks]
+        text += "\n\n" + "\n".join(lines)
     return Ending(ExitCode.UNDETERMINED if result.open_end else ExitCode.SUCCESS, text)
+
+
+def stem_of(result: StudyResult, written: Mapping[str, Any]) -> str:
+    """Return the name of the page: another answer than the written one gets its own."""
+    choice = result.choice
+    same = (choice.rule, choice.n_epochs) == (written["rule"], written["n_epochs"])
+    return "report" if same else f"report-{choice.rule}-{choice.n_epochs}"
+
+
+def say(line: str) -> None:
+    """Tell a line that is no part of the answer."""
+    print(line, file=sys.stderr)

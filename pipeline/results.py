@@ -283,6 +283,7 @@ class StudyResult:
     run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
     confirmation: how the best trials compared when they met again; None unless that was asked for
     unsent: what could not be sent to MLflow, why, and where it is kept; "" when all was
+    report_path: of the page that shows all this; None when it could not be drawn
     """
 
     spec: StudySpec
@@ -301,6 +302,7 @@ class StudyResult:
     confirmation: Confirmation | None = None
     unsent: str = ""
     warm_start: WarmStart | None = None
+    report_path: Path | None = None
 
     def __post_init__(self) -> None:
         if self.best.value is None:

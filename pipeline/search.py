@@ -25,7 +25,7 @@ from contextlib import closing
 from types import ModuleType
 from typing import Any, Literal
 
-from pipeline import decision, optimization, plots, tracking, training, warm_start
+from pipeline import decision, optimization, review, tracking, training, warm_start
 from pipeline.batch import StopRequest, Waiting, only_run_of
 from pipeline.cli import check_together, with_options
 from pipeline.confirm import Plan, confirmed
@@ -188,21 +188,21 @@ def answer(
         budget_over=session.spending.ended_by,
         warm_start=warm_start.compared(session.study, winner.trial, trials, evidence),
     )
-    write_down(result, session)
+    record = write_down(result, session)
     if result.refit is None:
         result = dataclasses.replace(result, refit=make_models(result, session, kept))
-        write_down(result, session)
-    run.log_artifact(path)
-    for picture in plots.draw(result, path.parent):
-        run.log_artifact(picture)
-    metrics, tags = tracking.study_summary(result)
+        record = write_down(result, session)
+    written = review.illustrated(result, session.study, record, say=session.display.say)
+    for file in (path, *written.files):
+        run.log_artifact(file)
+    metrics, tags = tracking.study_summary(result, written.summary)
     run.log_metrics(metrics)
     run.set_tags(tags)
-    return result
+    return dataclasses.replace(result, report_path=written.page)
 
 
-def write_down(result: StudyResult, session: Session) -> None:
-    """Write the decision and what is needed to repeat it."""
+def write_down(result: StudyResult, session: Session) -> dict[str, Any]:
+    """Write the decision and what is needed to repeat it; return what is needed."""
     question = session.question
     record = {
         "engine": {"mode": session.engine.mode, "reason": session.why_engine},
@@ -210,9 +210,11 @@ def write_down(result: StudyResult, session: Session) -> None:
         "splits_hash": question.folds.hash,
         "data_fingerprint": question.data_fingerprint,
         "run_id": session.run.run_id,
+        "command": review.typed(sys.argv),
         **tracking.provenance(question.home),
     }
     decision.write(result.decision_path, decision.decision(result, record))
+    return record
 
 
 def no_result(trials: Sequence[TrialResult]) -> str:
@@ -263,7 +265,8 @@ def ending_with(result: StudyResult) -> Ending:
         code = ExitCode.STORE_UNAVAILABLE
     decided = json.loads(result.decision_path.read_text(encoding="utf-8"))
     costs = decision.costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs)
-    facts = {"decision": decided, "run_url": result.run_url, "costs": costs}
+    page = result.report_path and str(result.report_path)
+    facts = {"decision": decided, "report": page, "run_url": result.run_url, "costs": costs}
     return Ending(code, decision.answer(result), error=result.unsent, facts=facts)
 
 

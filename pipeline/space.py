@@ -68,6 +68,16 @@ def n_values(dimension: BaseDistribution) -> float:
             return math.inf
 
 
+def is_categorical(dimension: BaseDistribution) -> bool:
+    """Whether a dimension's values are choices without an order."""
+    return isinstance(dimension, CategoricalDistribution)
+
+
+def is_logarithmic(dimension: BaseDistribution) -> bool:
+    """Whether a dimension is sampled on a log scale."""
+    return bool(getattr(dimension, "log", False))
+
+
 def check_space(space: Any) -> None:
     """Raise BadInput unless this is a space with a learning rate and a number of epochs."""
     is_dict = isinstance(space, Mapping) and all(isinstance(name, str) for name in space)

@@ -22,7 +22,7 @@ from pipeline.log_file import LOG
 ROOT = Path(__file__).parents[1]
 KEYS = {
     "format", "command", "outcome", "exit_code", "error", "seconds", "study", "run_url",
-    "decision", "costs", "unsent",
+    "decision", "report", "costs", "unsent",
 }  # fmt: skip
 
 

@@ -48,8 +48,8 @@ STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
     "cli", "cli_jobs", "confirm", "decision", "dry_run", "evaluation", "evidence", "holdout",
     "maintain", "nested", "observers", "out_of_fold", "progress", "question", "recording",
-    "recovery", "refit", "retention", "schedule", "search", "session", "snapshots", "spending",
-    "unwritten", "warm_start", "winner", "work", "worker", "workers",
+    "recovery", "refit", "retention", "review", "schedule", "search", "session", "snapshots",
+    "spending", "unwritten", "warm_start", "winner", "work", "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}
@@ -60,6 +60,8 @@ LIBRARY_HOMES = {
     "keras": "training",
     "tensorflow": "training",
     "mlflow": "tracking",
+    "bokeh": "review",
+    "jinja2": "review",
     "optuna": "optimization",
     "yaml": "units",
 }

@@ -15,7 +15,7 @@ from pipeline.choice import RULES, Fixed
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
 from pipeline.plots import style
-from pipeline.plots.map import within_one_standard_error
+from pipeline.plots.strips import within_one_standard_error
 from pipeline.results import Evidence, Outcome, StudyResult, TrialResult
 from pipeline.spec import StudySpec
 

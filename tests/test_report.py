@@ -8,7 +8,7 @@ from pipeline.cli import report_options
 from pipeline.ending import main
 from pipeline.errors import ExitCode
 from pipeline.search import search
-from tests.tiny_study import tiny, write_study
+from tests.tiny_study import client, runs_of, tiny, write_study
 
 FIELDS = "dict(test_size=0.2, refit=Refit(n_seeds=2, keep_folds=True), budget=Budget(n_trials=2))"
 
@@ -33,6 +33,24 @@ def test_a_finished_search_answers_again_without_training(searched, capsys, monk
     assert result.refit.model_uri in printed
     assert result.refit.folds_model_uri in printed
     assert "fixed number" not in printed
+    assert str(result.report_path) in printed
+
+
+def test_a_search_leaves_its_page_in_its_folder_and_in_mlflow(searched):
+    home, result = searched
+    assert result.report_path == result.decision_path.with_name("report.html")
+    run, _ = runs_of(home)
+    assert run.data.tags["mlflow.note.content"] == result.report_path.with_suffix(".md").read_text()
+    logged = {item.path for item in client(home).list_artifacts(run.info.run_id)}
+    assert {"decision.json", "report.html", "report.md", "curves.png"} <= logged
+
+
+def test_the_page_of_another_rule_does_not_replace_that_of_the_decision(searched):
+    home, result = searched
+    before = result.report_path.read_bytes()
+    report(home, "--set", "rule=fixed(n_epochs=2)")
+    assert result.report_path.read_bytes() == before
+    assert "for 2 epochs" in result.report_path.with_name("report-fixed-2.html").read_text()
 
 
 def test_the_five_ways_are_compared(searched, capsys):
@@ -61,6 +79,9 @@ def test_each_choice_is_refit_and_scored_and_the_looks_are_counted(searched, cap
     (log,) = (home / "mlruns" / "studies" / "test_rows").iterdir()
     uses = [json.loads(line)["n_models"] for line in log.read_text().splitlines()]
     assert uses[0] == 4
+    page = result.report_path.read_text()
+    assert "test accuracy" in page
+    assert f"{sum(uses)} models have been scored" in page
     assert f"{sum(uses)} models have been scored on these test rows" in printed
 
 

@@ -1,6 +1,7 @@
 """Optuna: where studies are stored, how parameters are proposed, which trials are cut short."""
 
 from pipeline.optimization.claims import Claims
+from pipeline.optimization.insight import N_FOR_IMPORTANCES, importances, spans
 from pipeline.optimization.journal import mend_journal
 from pipeline.optimization.queue import best_params, enqueue
 from pipeline.optimization.storage import open_study, read_study
@@ -22,6 +23,7 @@ from pipeline.optimization.trials import (
 )
 
 __all__ = [
+    "N_FOR_IMPORTANCES",
     "Claims",
     "Finished",
     "Proposal",
@@ -32,6 +34,7 @@ __all__ = [
     "epochs_begun",
     "exhausted",
     "finished",
+    "importances",
     "last_report",
     "mend_journal",
     "n_to_begin",
@@ -40,4 +43,5 @@ __all__ = [
     "read_study",
     "run_id_of",
     "run_ids",
+    "spans",
 ]

@@ -44,7 +44,7 @@ def plot_curves(result: StudyResult, path: Path, *, equivalent_epochs: Sequence[
         markeredgecolor="white", label=f"chosen by rule {choice.rule}",
     )  # fmt: skip
     _draw_rules(bottom, rules, choice)
-    _limit(top, result, curves, others)
+    _limit(top, result)
     top.set_ylabel(result.spec.objective.metric, fontsize=style.NORMAL, color=style.TEXT)
     bottom.set_xlabel("epochs", fontsize=style.NORMAL, color=style.TEXT)
     score = with_error(choice.score, choice.standard_error)
@@ -112,17 +112,25 @@ def _draw_rules(axes: Axes, rules: dict[str, EpochChoice | str], chosen: EpochCh
     axes.tick_params(axis="y", length=0, labelsize=style.TINY)
 
 
-def _limit(
-    axes: Axes, result: StudyResult, curves: FoldCurves, others: Sequence[FoldCurves]
-) -> None:
-    """Hold the best of the values; a curve that leaves the picture flattens no other."""
+def view(result: StudyResult) -> tuple[float, float, float]:
+    """Return what to show: the last epoch, and the lowest and highest value.
+
+    The best of the values are held; a curve that leaves the picture flattens no other.
+    """
+    curves = result.best.curves
+    assert curves is not None
     training = [] if result.best.training is None else [result.best.training]
     low, high = style.scale([curves.values, *training], result.spec.objective)
     low, high = min(low, result.choice.score), max(high, result.choice.score)
     margin = 0.05 * (high - low or abs(high) or 1.0)
-    axes.set_ylim(low - margin, high + margin)
-    longest = max([curves.n_epochs, *(each.n_epochs for each in others)])
-    axes.set_xlim(0.5, min(longest, BEYOND * curves.n_epochs) + 0.5)
+    longest = max(curves.n_epochs, *(t.curves.n_epochs for t in result.trials if t.curves), 1)
+    return min(longest, BEYOND * curves.n_epochs), low - margin, high + margin
+
+
+def _limit(axes: Axes, result: StudyResult) -> None:
+    last_epoch, low, high = view(result)
+    axes.set_ylim(low, high)
+    axes.set_xlim(0.5, last_epoch + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
 from pipeline.plots import style
-from pipeline.results import Outcome, StudyResult, TrialResult, ranked
-
-Equivalent = Callable[[TrialResult], np.ndarray]
-"""Says of each of a trial's epochs whether it cannot be told from the winner's best, [n_epochs]."""
-
-BEYOND = 1.5
-"""The winner is shown to half as many epochs again as were chosen, and as far as any other."""
-
-HALF_STRIP = 1.25
-"""Factor from the outermost learning rates to the ends of the map."""
+from pipeline.plots.strips import Equivalent, Segment, strips_of
+from pipeline.results import Outcome, StudyResult, TrialResult
 
 
 def plot_map(
@@ -34,19 +25,16 @@ def plot_map(
     equivalent: which epochs of a trial cannot be told from the winner's best; they are outlined.
         Left out: those within one standard error of the folds' differences to it
 
-    A learning rate's strip reaches halfway to its neighbours, on the logarithmic scale, and is
-    blank where nothing was trained. Of trials with the same learning rate the best is shown, of
-    those without a value the one trained longest. Returns None, and draws nothing, when all trials
-    had the same.
+    A strip is blank where nothing was trained. Returns None, and draws nothing, when all trials had
+    the same learning rate.
     """
-    trials = _one_a_rate(result)
-    rates = np.array([trial.params["learning_rate"] for trial in trials])
-    if len(rates) < 2 or rates.min() <= 0:
+    strips = strips_of(result, equivalent)
+    if strips is None:
         return None
     figure = style.figure(5)
     axes = figure.subplots()
-    objective, edges = result.spec.objective, _edges(rates)
-    losses = objective.as_loss(_means(trials))
+    objective, edges = result.spec.objective, strips.edges
+    losses = objective.as_loss(strips.means)
     mesh = axes.pcolormesh(
         edges,
         np.arange(len(losses) + 1) + 0.5,
@@ -56,12 +44,11 @@ def plot_map(
         cmap="viridis_r",
         rasterized=True,
     )
-    equivalent = equivalent or within_one_standard_error(result.best)
-    _outline(axes, edges, _inside(trials, losses.shape, equivalent))
-    _mark(axes, result, trials)
+    _outline(axes, strips.borders)
+    _mark(axes, result, strips.trials)
     axes.set_xscale("log")
     axes.set_xlim(edges[0], edges[-1])
-    axes.set_ylim(0.5, _top(result, trials) + 0.5)
+    axes.set_ylim(0.5, strips.last_epoch + 0.5)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axes.set_xlabel("learning rate", fontsize=style.NORMAL, color=style.TEXT)
     axes.set_ylabel("epochs", fontsize=style.NORMAL, color=style.TEXT)
@@ -86,90 +73,9 @@ def plot_map(
     return style.saved(figure, path)
 
 
-def within_one_standard_error(winner: TrialResult) -> Equivalent:
-    """Return the criterion that pairs each fold with itself: mean difference ≤ its standard error.
-
-    Trials on other folds than the winner's cannot be compared so. With one fold, ties alone are in.
-    """
-    best = winner.curves
-    assert best is not None
-    n_epochs = winner.best_n_epochs
-    assert n_epochs is not None
-    level = best.objective.as_loss(best.after(n_epochs))
-
-    def equivalent(trial: TrialResult) -> np.ndarray:
-        curves = trial.curves
-        if curves is None:
-            return np.zeros(0, dtype=bool)
-        if curves.folds != best.folds:
-            return np.zeros(curves.n_epochs, dtype=bool)
-        losses = curves.objective.as_loss(curves.values) - level[:, np.newaxis]
-        differences = FoldCurves(losses, Objective(), curves.folds, curves.n_repeats)
-        error = differences.standard_error
-        return differences.mean <= (0.0 if error is None else error)
-
-    return equivalent
-
-
-def _one_a_rate(result: StudyResult) -> list[TrialResult]:
-    """Return the trials to show, by learning rate; the winner as it was trained on."""
-    trials = [result.best, *(t for t in result.trials if t.number != result.best.number)]
-    by_rank = ranked(trials, result.spec.objective)
-    without_value = [trial for trial in trials if trial.value is None]
-    by_rank += sorted(without_value, key=lambda trial: -trial.n_fold_epochs)
-    shown: dict[float, TrialResult] = {}
-    for trial in by_rank:
-        shown.setdefault(trial.params["learning_rate"], trial)
-    return [shown[rate] for rate in sorted(shown)]
-
-
-def _edges(rates: np.ndarray) -> np.ndarray:
-    """Return the strips' boundaries, [n_trials + 1]: geometric midpoints, and a little around."""
-    middles = np.sqrt(rates[:-1] * rates[1:])
-    return np.array([rates[0] / HALF_STRIP, *middles, rates[-1] * HALF_STRIP])
-
-
-def _top(result: StudyResult, trials: Sequence[TrialResult]) -> float:
-    """Return the last epoch to show: the winner's, trained on alone, would squeeze all others."""
-    longest = {trial.number: trial.curves.n_epochs for trial in trials if trial.curves}
-    of_winner = longest.pop(result.best.number)
-    return max(min(of_winner, BEYOND * result.choice.n_epochs), *longest.values(), 1)
-
-
-def _means(trials: Sequence[TrialResult]) -> np.ndarray:
-    """Return the mean curves as columns, [most epochs, n_trials], NaN where not trained."""
-    n_epochs = max(trial.curves.n_epochs for trial in trials if trial.curves)
-    means = np.full((n_epochs, len(trials)), np.nan)
-    for column, trial in enumerate(trials):
-        if trial.curves is not None:
-            means[: trial.curves.n_epochs, column] = trial.curves.mean
-    return means
-
-
-def _inside(
-    trials: Sequence[TrialResult], shape: tuple[int, ...], equivalent: Equivalent
-) -> np.ndarray:
-    inside = np.zeros(shape, dtype=bool)
-    for column, trial in enumerate(trials):
-        if trial.curves is not None:
-            inside[: trial.curves.n_epochs, column] = equivalent(trial)
-    return inside
-
-
-def _outline(axes: Axes, edges: np.ndarray, inside: np.ndarray) -> None:
-    """Draw the border between cells that are inside and cells that are not."""
-    padded = np.pad(inside, 1)
-    heights = np.arange(len(inside) + 1) + 0.5
-    across = [
-        [(edges[column], heights[row]), (edges[column + 1], heights[row])]
-        for row, column in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])
-    ]
-    up = [
-        [(edges[column], heights[row]), (edges[column], heights[row + 1])]
-        for row, column in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])
-    ]
+def _outline(axes: Axes, segments: Sequence[Segment]) -> None:
     lines = LineCollection(
-        across + up, colors=style.TEXT, linewidths=1.5, capstyle="projecting",
+        segments, colors=style.TEXT, linewidths=1.5, capstyle="projecting",
         label="cannot be told from the winner's best",
     )  # fmt: skip
     axes.add_collection(lines)

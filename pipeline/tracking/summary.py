@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pipeline.results import StudyResult
+from pipeline.tracking.records import storable_text
 
 DESCRIPTION_TAG = "mlflow.note.content"
+MAX_TAG_CHARACTERS = 8000
 
 
-def study_summary(result: StudyResult) -> tuple[dict[str, float], dict[str, str]]:
-    """Return (metrics, tags) of a study's run: the answer, and a description for MLflow's UI."""
+def study_summary(result: StudyResult, description: str) -> tuple[dict[str, float], dict[str, str]]:
+    """Return (metrics, tags) of a study's run. description: Markdown, shown in MLflow's UI."""
     best, choice, refit = result.best, result.choice, result.refit
     metric = result.spec.objective.metric
     metrics = {
@@ -23,19 +25,12 @@ def study_summary(result: StudyResult) -> tuple[dict[str, float], dict[str, str]
         metrics[f"chosen_{metric}_standard_error"] = choice.standard_error
     if refit is not None:
         metrics.update({f"test_{name}": value for name, value in refit.test_metrics.items()})
-    error = "" if choice.standard_error is None else f" ± {choice.standard_error:.2g}"
-    description = (
-        f"**Learning rate {best.params['learning_rate']:.3g}, {choice.n_epochs} epochs** "
-        f"(horizon {choice.horizon}): {metric} {choice.score:.4g}{error}.\n\n"
-        f"Trial {best.number} of {len(result.trials)}; rule *{choice.rule}*: {choice.reason}.\n"
-    )
     if (confirmation := result.confirmation) is not None:
         metrics[f"confirmed_{metric}"] = confirmation.winner.mean
         if (components := confirmation.components) is not None:
             metrics.update({f"variance_{k}": v for k, v in components.estimates.items()})
-        description += f"\nConfirmed on {confirmation.where}.\n"
     tags = {
-        DESCRIPTION_TAG: description,
+        DESCRIPTION_TAG: storable_text(description, MAX_TAG_CHARACTERS),
         "best_trial": str(best.number),
         "rule": choice.rule,
         "n_trials": str(len(result.trials)),

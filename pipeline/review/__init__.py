@@ -1,0 +1,14 @@
+"""What a person reads of a search: `report.html`, the page, and `report.md`, its summary.
+
+    written = illustrated(result, study, record, say=print)
+
+`account.py` gathers what is told beside the result, `times.py` what took how long; `curves.py`,
+`rate_map.py`, `space.py` and `timeline.py` draw with Bokeh, in the style of `house.py`; `tables.py`
+and `summary.py` are text; `page.py` puts it together with `templates/`.
+"""
+
+from pipeline.review.account import Account
+from pipeline.review.command import typed
+from pipeline.review.writing import Written, illustrated, reported
+
+__all__ = ["Account", "Written", "illustrated", "reported", "typed"]
