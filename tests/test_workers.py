@@ -164,14 +164,25 @@ def test_workers_stop_with_their_supervisor(home, alone):
     assert_as_alone(home, alone)
 
 
-def test_one_that_joined_takes_part_and_goes_on_when_the_first_dies(home, alone):
+@contextlib.contextmanager
+def two_at_once(study: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    with (
+        searching(study, "--if-running", "join") as one,
+        searching(study, "--if-running", "join") as other,
+    ):
+        until(stored(study, lambda found: len(is_being_trained(found)) == 2))
+        yield [one, other]
+
+
+def test_one_that_joined_goes_on_and_answers_when_the_first_dies(home, alone):
     study = study_in(home)
-    with searching(study) as first:
-        until(stored(study, is_being_trained))
-        with searching(study, "--if-running", "join") as second:
-            until(stored(study, lambda found: len(is_being_trained(found)) == 2))
-            first.kill()
-            told, said = ended(second)
+    with two_at_once(study) as processes:
+        (note,) = home.glob("mlruns/studies/*/holder.json")
+        holder = json.loads(note.read_text())["pid"]
+        first, second = sorted(processes, key=lambda process: process.pid != holder)
+        assert first.pid == holder
+        first.kill()
+        told, said = ended(second)
     assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED)
     assert told["costs"]["trials"]["completed"] == 6
     assert "goes on, unstopped" in said  # it gave the answer
@@ -179,16 +190,14 @@ def test_one_that_joined_takes_part_and_goes_on_when_the_first_dies(home, alone)
 
 
 def test_one_that_joined_gives_the_same_answer_as_the_first(home, alone):
-    study = study_in(home)
-    with searching(study) as first:
-        until(stored(study, is_being_trained))
-        with searching(study, "--if-running", "join") as second:
-            (one, _), (other, said) = ended(first), ended(second)
+    with two_at_once(study_in(home)) as processes:
+        (one, one_said), (other, other_said) = map(ended, processes)
     assert one["exit_code"] == other["exit_code"]
-    kept = ("epochs", "learning_rate", "splits_hash")
+    kept = ("epochs", "learning_rate", "splits_hash", "trials")
     assert {k: one["decision"].get(k) for k in kept} == {k: other["decision"].get(k) for k in kept}
-    assert "trial  " in said
-    assert "goes on, unstopped" not in said  # the first did that
+    assert "trial  " in one_said
+    assert "trial  " in other_said
+    assert (one_said + other_said).count("goes on, unstopped") == 1
     assert_as_alone(home, alone)
 
 
