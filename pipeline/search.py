@@ -28,12 +28,12 @@ from typing import Any
 from pipeline import decision, optimization, plots, tracking, training, warm_start
 from pipeline.batch import StopRequest, Waiting, only_run_of
 from pipeline.cli import check_together, with_options
-from pipeline.confirm import Plan, confirmed
+from pipeline.conclusion import concluded
+from pipeline.confirm import Plan, confirmed, count_confirmed
 from pipeline.dry_run import cost_of, page
 from pipeline.ending import Ending
 from pipeline.errors import ExitCode, Interrupted, NoResult, StudyFailed, require
 from pipeline.evaluation import evaluate
-from pipeline.evidence import gathered
 from pipeline.files import disk_errors
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
@@ -50,7 +50,7 @@ from pipeline.spec import StudySpec
 from pipeline.spending import Spending
 from pipeline.study_file import load_study
 from pipeline.unwritten import Unwritten
-from pipeline.winner import chosen, settled
+from pipeline.winner import count_settled, settled
 
 
 def search(
@@ -137,6 +137,8 @@ def search_on(
                 Spending(spec, len(question.folds)),
             )  # fmt: skip
             stop.last_words = session.leave
+            count_settled(session)
+            count_confirmed(session)
             if n_completed := complete_runs(session):
                 display.say(f"{n_completed} run(s) of a killed process completed in MLflow")
             trials, kept = run_trials(session)
@@ -196,33 +198,24 @@ def answer(
     if plan is not None and (found := confirmed(trials, plan, session)):
         best, confirmation = found
     winner = settled(best, kept, session)
-    choice = chosen(spec, winner.trial)
-    evidence = gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses)
-    path = question.folder / "decision.json"
-    result = StudyResult(
-        spec=spec,
-        signature=question.signature,
-        trials=tuple(trials),
-        best=winner.trial,
-        choice=choice,
-        evidence=evidence,
-        open_end=winner.open_end,
-        n_extra_fold_epochs=winner.n_fold_epochs
-        + (confirmation.n_fold_epochs if confirmation else 0),
-        confirmation=confirmation,
-        refit=decision.refit_in(path, winner.trial, choice, spec.refit, run.run_id),
-        decision_path=path,
+    result = concluded(
+        question,
+        session.study,
+        trials,
+        winner,
+        confirmation,
+        run_id=run.run_id,
         run_url=run.url,
         ui_command=run.store.ui_command,
         budget_over=session.spending.over() if len(trials) < spec.budget.n_trials else "",
-        warm_start=warm_start.compared(session.study, winner.trial, trials, evidence),
     )
     write_down(result, session)
-    if result.refit is None:
-        result = dataclasses.replace(result, refit=make_models(result, session, kept))
+    if result.lacks_models:
+        result = make_models(result, session, kept)
         write_down(result, session)
-    run.log_artifact(path)
-    for picture in plots.draw(result, path.parent):
+    session.snapshots.drop_all("refit_")
+    run.log_artifact(result.decision_path)
+    for picture in plots.draw(result, question.folder):
         run.log_artifact(picture)
     metrics, tags = tracking.study_summary(result)
     run.log_metrics(metrics)
@@ -289,8 +282,7 @@ def ending_with(result: StudyResult) -> Ending:
     if result.unsent:
         code = ExitCode.STORE_UNAVAILABLE
     decided = json.loads(result.decision_path.read_text(encoding="utf-8"))
-    costs = decision.costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs)
-    facts = {"decision": decided, "run_url": result.run_url, "costs": costs}
+    facts = {"decision": decided, "run_url": result.run_url, "costs": decision.costs_of(result)}
     return Ending(code, decision.answer(result), error=result.unsent, facts=facts)
 
 

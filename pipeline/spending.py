@@ -28,6 +28,7 @@ class Spending:
     _start: float = field(init=False)
     _n_here: int = field(default=0, init=False)
     _kept_back: float = field(default=0.0, init=False)
+    _besides: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._start = self.clock()
@@ -39,10 +40,15 @@ class Spending:
             self.n_updates += trial.n_updates
             self._n_here += trial.n_fold_epochs if here else 0
 
-    def add_besides(self, n_fold_epochs: int, n_updates: int) -> None:
-        """Count what was trained for the answer, in whichever session."""
-        self.n_fold_epochs += n_fold_epochs
-        self.n_updates += n_updates
+    def count_besides(self, what: str, n_fold_epochs: int, n_updates: int) -> None:
+        """Count what was trained for the answer, in whichever session, instead of what `what` was.
+
+        what: "winner" or "confirmation"
+        """
+        before = self._besides.get(what, (0, 0))
+        self.n_fold_epochs += n_fold_epochs - before[0]
+        self.n_updates += n_updates - before[1]
+        self._besides[what] = (n_fold_epochs, n_updates)
 
     def keep_back_for(self, best: TrialResult | None) -> None:
         """Keep back what this best trial's answer takes: its curve's rest, and the refit."""
