@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ N_SEEDS = 3
 
 N_NEW_SPLITS = 2
 """More than one draw, so that none decides; with the seeds, six times what a trial cost before."""
+
+FORMAT = 2
+"""Of `confirmation.json`; what another format holds is trained anew."""
 
 FIRST = 2**20
 """Number of the first seed: beyond every fold of a study and every seed of its refit."""
@@ -105,8 +109,6 @@ def confirmed(
     best = ranked(trials, session.spec.objective)[: plan.n_trials]
     say, kept = session.display.say, _Kept(session.question, plan)
     missing = [trial for trial in best if kept.of(trial) is None]
-    for trial in best:
-        _count(trial, kept.of(trial), session)
     if missing:
         say(f"the best {len(best)} trial(s) meet again on {plan.where} …")
         engine = training.engine_for(
@@ -118,13 +120,23 @@ def confirmed(
             say("not confirmed: the budget's time is over; the same command goes on")
             return None
         kept.add(trial, again)
-        _count(trial, again, session)
+        count_confirmed(session)
         say(again.in_words(session.spec.objective))
     meeting = _meeting(best, plan, kept, session.question)
     if not meeting.ranked:
         say("not confirmed: every trial diverged; the search's best stands")
         return None
     return next(t for t in best if t.number == meeting.winner.number), meeting
+
+
+def count_confirmed(session: Session) -> None:
+    """Count as spent what earlier sessions trained again."""
+    records = _read(session.question).get("trials", [])
+    session.spending.count_besides(
+        "confirmation",
+        sum(record["n_epochs"] * np.size(record["scores"]) for record in records),
+        sum(record["n_updates"] for record in records),
+    )
 
 
 def known(trials: Sequence[TrialResult], n_trials: int, question: Question) -> Confirmation | None:
@@ -175,43 +187,47 @@ def _trained_again(
         if session.spending.over(n_fold_epochs, round(n_fold_epochs * per_epoch), answering=True):
             return None
         scores = lockstep.advance()[:, metric]
-    return ConfirmedTrial(trial.number, lockstep.n_epochs, scores.reshape(N_SEEDS, -1))
-
-
-def _count(trial: TrialResult, again: ConfirmedTrial | None, session: Session) -> None:
-    """Count what was trained again as spent."""
-    if again is not None:
-        n_fold_epochs = again.n_epochs * again.scores.size
-        per_epoch = trial.n_updates / trial.n_fold_epochs
-        session.spending.add_besides(n_fold_epochs, round(n_fold_epochs * per_epoch))
+    crossed = scores.reshape(N_SEEDS, -1)
+    return ConfirmedTrial(trial.number, lockstep.n_epochs, lockstep.n_updates, crossed)
 
 
 class _Kept:
     """What was trained for these seeds and folds so far, in a file of the study."""
 
     def __init__(self, question: Question, plan: Plan) -> None:
-        self._path = question.folder / "confirmation.json"
+        self._path = _path(question)
         self._on = {"n_seeds": N_SEEDS, "folds": plan.folds.hash}
-        plain = json.loads(self._path.read_text("utf-8")) if self._path.exists() else {}
+        plain = _read(question)
         self._records: list[dict[str, Any]] = plain["trials"] if plain.get("on") == self._on else []
 
     def of(self, trial: TrialResult) -> ConfirmedTrial | None:
         """Return the trial as it was trained again, None if it was not."""
         for record in self._records:
             if record["of"] == _key(trial):
-                return ConfirmedTrial(
-                    trial.number, record["n_epochs"], np.array(record["scores"], np.float64)
-                )
+                scores = np.array(record["scores"], np.float64)
+                return ConfirmedTrial(trial.number, record["n_epochs"], record["n_updates"], scores)
         return None
 
     def add(self, trial: TrialResult, again: ConfirmedTrial) -> None:
         """Keep a trial that was trained again."""
         record = {
-            "of": _key(trial), "n_epochs": again.n_epochs, "scores": again.scores.tolist(),
+            "of": _key(trial), "n_epochs": again.n_epochs, "n_updates": again.n_updates,
+            "scores": again.scores.tolist(),
         }  # fmt: skip
         self._records.append(record)
-        plain = {"on": self._on, "trials": self._records}
+        plain = {"format": FORMAT, "on": self._on, "trials": self._records}
         write_whole(self._path, json.dumps(plain).encode())
+
+
+def _path(question: Question) -> Path:
+    return question.folder / "confirmation.json"
+
+
+def _read(question: Question) -> dict[str, Any]:
+    """Return what is kept of trials that met again; nothing where none did, or otherwise."""
+    path = _path(question)
+    plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return plain if plain.get("format") == FORMAT else {}
 
 
 def _key(trial: TrialResult) -> list[Any]:

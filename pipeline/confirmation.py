@@ -17,11 +17,13 @@ class ConfirmedTrial:
     """One trial's monitored metric on crossed seeds and folds.
 
     n_epochs: after how many epochs; the search's own folds decided on them
+    n_updates: optimizer steps, summed over seeds and folds
     scores: [n_seeds, n_folds]; not all finite if it diverged
     """
 
     number: int
     n_epochs: int
+    n_updates: int
     scores: np.ndarray
 
     def __post_init__(self) -> None:
@@ -38,6 +40,11 @@ class ConfirmedTrial:
     def diverged(self) -> bool:
         """Whether a loss was no longer finite."""
         return not np.isfinite(self.scores).all()
+
+    @property
+    def n_fold_epochs(self) -> int:
+        """Epochs trained, summed over folds and seeds."""
+        return self.n_epochs * self.scores.size
 
     @property
     def mean(self) -> float:
@@ -86,7 +93,12 @@ class Confirmation:
     @property
     def n_fold_epochs(self) -> int:
         """Epochs trained, summed over folds and seeds."""
-        return sum(trial.n_epochs * trial.scores.size for trial in self.trials)
+        return sum(trial.n_fold_epochs for trial in self.trials)
+
+    @property
+    def n_updates(self) -> int:
+        """Optimizer steps, summed over folds and seeds."""
+        return sum(trial.n_updates for trial in self.trials)
 
     @property
     def winner(self) -> ConfirmedTrial:

@@ -60,10 +60,11 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
         },
         "warm_start": result.warm_start and result.warm_start.as_plain(),
         "refit": None if refit is None else dataclasses.asdict(refit),
+        "fold_models": result.fold_models or None,
         "ways": [dataclasses.asdict(way) for way in ways_of(result)],
         "runners_up": [_runner_up(trial) for trial in _runners_up(result)],
         "budget_over": result.budget_over,
-        **costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs),
+        **costs_of(result),
         "mlflow_run": result.run_url,
         "mlflow_ui": result.ui_command,
         **record,
@@ -83,16 +84,27 @@ def refit_in(
     A finished study that is started again has nothing to train, and no test row is scored again
     for the same decision. In another store, or with other parameters, nothing is the same.
     """
-    if not path.exists():
-        return None
-    values = json.loads(path.read_text(encoding="utf-8"))
-    decided = (best.number, choice.n_epochs, dict(best.params), run_id)
-    same = tuple(values[key] for key in ("trial", "n_epochs", "params", "run_id")) == decided
-    if not same or not values["refit"]:
+    values = _same_in(path, best, choice, run_id)
+    if not values.get("refit"):
         return None
     made = RefitResult(**_numbers(values["refit"]))
     as_wanted = (made.policy, made.n_seeds) == (refit.policy, refit.n_seeds)
     return made if as_wanted and (made.folds_model_uri or not refit.keep_folds) else None
+
+
+def fold_models_in(path: Path, best: TrialResult, choice: EpochChoice, run_id: str) -> str:
+    """Return where the fold models are that a written decision names, if it decided the same."""
+    return str(_same_in(path, best, choice, run_id).get("fold_models") or "")
+
+
+def _same_in(path: Path, best: TrialResult, choice: EpochChoice, run_id: str) -> dict[str, Any]:
+    """Return the written decision if it decided the same, in the same run; else nothing."""
+    if not path.exists():
+        return {}
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    decided = (best.number, choice.n_epochs, dict(best.params), run_id)
+    same = tuple(values[key] for key in ("trial", "n_epochs", "params", "run_id")) == decided
+    return values if same else {}
 
 
 def _numbers(refit: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,17 +225,25 @@ def _other_rules(best: TrialResult, choice: EpochChoice) -> str:
     )
 
 
-def costs(trials: Sequence[TrialResult], *, n_extra_fold_epochs: int = 0) -> dict[str, Any]:
-    """Return what was trained, over all sessions; the refit not counted.
-
-    n_extra_fold_epochs: trained for the best trial beyond the search
-    """
+def costs(trials: Sequence[TrialResult]) -> dict[str, Any]:
+    """Return what the search's trials were, over all sessions."""
     return {
         "trials": {**{outcome.label: 0 for outcome in Outcome}, **outcomes(trials)},
-        "fold_epochs": sum(trial.n_fold_epochs for trial in trials) + n_extra_fold_epochs,
+        "fold_epochs": sum(trial.n_fold_epochs for trial in trials),
         "updates": sum(trial.n_updates for trial in trials),
         "seconds": sum(trial.seconds for trial in trials),
     }
+
+
+def costs_of(result: StudyResult) -> dict[str, Any]:
+    """Return what an answer has cost, over all sessions; the refit not counted.
+
+    The seconds are the trials' alone.
+    """
+    plain = costs(result.trials)
+    plain["fold_epochs"] += result.n_extra_fold_epochs
+    plain["updates"] += result.n_extra_updates
+    return plain
 
 
 def _epochs(result: StudyResult) -> str:

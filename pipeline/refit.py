@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +17,34 @@ from pipeline.refit_length import RefitLength
 from pipeline.results import RefitResult, StudyResult
 from pipeline.session import Session
 
+FOLDS = "folds"
+"""Of the run's artifacts: each fold's weights and predictions."""
 
-def make_models(
-    result: StudyResult, session: Session, kept: training.Kept | None
-) -> RefitResult | None:
+
+def make_models(result: StudyResult, session: Session, kept: training.Kept | None) -> StudyResult:
     """Keep the best trial's models at the chosen epoch, then refit; the answer stands already."""
-    n_epochs, refit = result.choice.n_epochs, session.spec.refit
+    refit, rate = session.spec.refit, result.best.params["learning_rate"]
+    stands = (
+        f"the answer stands (learning rate {rate:.3g}, {result.choice.n_epochs} epochs, "
+        f"{result.decision_path}), but its models could not be made"
+    )
     try:
         with disk_errors(session.question.folder), tempfile.TemporaryDirectory() as scratch:
             ensemble = keep_fold_models(result, session, kept, Path(scratch))
+            result = replace(result, fold_models=f"runs:/{session.run.run_id}/{FOLDS}")
             if not refit.enabled:
-                return None
+                return result
             served = {"model": fit(result, session)}
             if refit.keep_folds:
                 served["fold_ensemble"] = ensemble
-            return log_and_score(served, result, session, Path(scratch))
-    except (Interrupted, StoreUnavailable):
+            made = log_and_score(served, result, session, Path(scratch))
+            return replace(result, refit=made)
+    except Interrupted:
         raise
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{stands}: {error}") from error
     except Exception as error:  # out of memory, a model that cannot be saved
-        raise StudyFailed(
-            f"the answer stands (learning rate {result.best.params['learning_rate']:.3g}, "
-            f"{n_epochs} epochs, {result.decision_path}), but its models could not be made: "
-            f"{in_one_line(error)}"
-        ) from error
+        raise StudyFailed(f"{stands}: {in_one_line(error)}") from error
 
 
 def keep_fold_models(
@@ -54,7 +60,7 @@ def keep_fold_models(
     again = session.curves_of(lockstep).values
     training.say_if_not_repeated(best.curves, again, say=session.display.say)
     folder = training.write_fold_models(
-        scratch / "folds", lockstep, question.folds, question.development
+        scratch / FOLDS, lockstep, question.folds, question.development
     )
     session.run.log_artifact(folder)
     return training.as_fitted(lockstep, session.engine, question.folds)

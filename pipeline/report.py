@@ -25,17 +25,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import confirm, decision, holdout, optimization, review, training, warm_start
+from pipeline import confirm, decision, holdout, optimization, review, training
 from pipeline.cli import with_options
+from pipeline.conclusion import concluded
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode, NoResult
-from pipeline.evidence import gathered
 from pipeline.question import Question, pose
 from pipeline.refit_length import RefitLength
 from pipeline.results import StudyResult
 from pipeline.study_file import load_study
 from pipeline.ways import Way
-from pipeline.winner import chosen, saved
+from pipeline.winner import saved
 
 
 def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, Any]]:
@@ -44,8 +44,8 @@ def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, An
     study: Optuna's
     Raises NoResult when the search has not come to an answer yet.
     """
-    spec, path = question.spec, question.folder / "decision.json"
-    trials = optimization.finished(study, spec)
+    path = question.folder / "decision.json"
+    trials = optimization.finished(study, question.spec)
     written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     # Not always the best of the search: --confirm may have named another.
     decided = next((trial for trial in trials if trial.number == written.get("trial")), None)
@@ -59,25 +59,16 @@ def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, An
     if met := written["confirmation"]:
         n_met = len(met["trials"]) + len(met["diverged"])
         confirmation = confirm.known(trials, n_met, question)
-    choice = chosen(spec, winner.trial)
-    evidence = gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses)
-    result = StudyResult(
-        spec=spec,
-        signature=question.signature,
-        trials=trials,
-        best=winner.trial,
-        choice=choice,
-        evidence=evidence,
-        open_end=winner.open_end,
-        n_extra_fold_epochs=winner.n_fold_epochs
-        + (confirmation.n_fold_epochs if confirmation else 0),
-        confirmation=confirmation,
-        budget_over=written["budget_over"],
-        refit=decision.refit_in(path, winner.trial, choice, spec.refit, written["run_id"]),
-        decision_path=path,
+    result = concluded(
+        question,
+        study,
+        trials,
+        winner,
+        confirmation,
+        run_id=written["run_id"],
         run_url=written["mlflow_run"],
         ui_command=written["mlflow_ui"],
-        warm_start=warm_start.compared(study, winner.trial, trials, evidence),
+        budget_over=written["budget_over"],
     )
     return result, written
 
@@ -192,7 +183,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     result, written = result_of(question, study)
     facts |= {
         "run_url": result.run_url,
-        "costs": decision.costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs),
+        "costs": decision.costs_of(result),
         # What the search knew of itself stays; what the rule of today decides may be new.
         "decision": {**written, **decision.decision(result, {})},
     }

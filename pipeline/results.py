@@ -277,7 +277,9 @@ class StudyResult:
     best: the best trial, trained on until its curve carries the choice
     evidence: how sure the choice is
     open_end: why more epochs than were trained may be better; "" when they are not
-    n_extra_fold_epochs: trained beyond the search's trials: to confirm, and for the best trial
+    n_extra_fold_epochs, n_extra_updates: trained beyond the search's trials: to confirm, and for
+        the best trial
+    fold_models: where the best trial's fold models at the chosen epoch are; "" while they are not
     budget_over: which part of the budget ended the search before all its trials; "" for none
     warm_start: of a study that began with an earlier one's trials
     run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
@@ -294,7 +296,9 @@ class StudyResult:
     evidence: Evidence
     open_end: str
     n_extra_fold_epochs: int
+    n_extra_updates: int
     refit: RefitResult | None
+    fold_models: str
     decision_path: Path
     run_url: str
     ui_command: str
@@ -307,3 +311,8 @@ class StudyResult:
     def __post_init__(self) -> None:
         if self.best.value is None:
             raise ValueError(f"best must have a value, trial {self.best.number} has none")
+
+    @property
+    def lacks_models(self) -> bool:
+        """Whether models of this answer are still to be made."""
+        return not self.fold_models or (self.spec.refit.enabled and self.refit is None)

@@ -28,11 +28,11 @@ from typing import Any, Literal
 from pipeline import decision, optimization, review, tracking, training, warm_start
 from pipeline.batch import StopRequest, Waiting, only_run_of
 from pipeline.cli import check_together, with_options
-from pipeline.confirm import Plan, confirmed
+from pipeline.conclusion import concluded
+from pipeline.confirm import Plan, confirmed, count_confirmed
 from pipeline.dry_run import cost_of, page
 from pipeline.ending import Ending
 from pipeline.errors import ExitCode, NoResult, require
-from pipeline.evidence import gathered
 from pipeline.files import disk_errors
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
@@ -46,8 +46,8 @@ from pipeline.retry import DEFAULT_PATIENCE_SECS
 from pipeline.session import Session, engine_of
 from pipeline.spec import StudySpec
 from pipeline.study_file import load_study
-from pipeline.winner import chosen, settled
-from pipeline.work import join, run_trials
+from pipeline.winner import count_settled, settled
+from pipeline.work import Joining, run_trials
 from pipeline.workers import Crew, supervise
 
 IfRunning = Literal["skip", "wait", "join"]
@@ -89,10 +89,12 @@ def search(
         question = pose(spec, n_workers=crew.n_workers if crew else 1, say=display.say)
         plan = None if confirm is None else Plan.of(confirm, question)
         stores = Stores(tracking_uri, storage, store_patience_secs)
-        if if_running == "join":
-            join(question, display, stop, stores)
-        wait = if_running != "skip"
-        return search_on(question, display, stop, stores, plan, n_warm_trials, crew, wait=wait)
+        waiting = {
+            "skip": None,
+            "wait": Waiting(display.say, stop),
+            "join": Joining(question, display, stop, stores),
+        }[if_running]
+        return search_on(question, display, stop, stores, plan, n_warm_trials, crew, waiting)
 
 
 def nested_search(
@@ -126,12 +128,10 @@ def search_on(
     plan: Plan | None = None,
     n_warm_trials: int = 0,
     crew: Crew | None = None,
-    *,
-    wait: bool = False,
+    waiting: Waiting | None = None,
 ) -> StudyResult:
     """Open or create everything that a search works with, and run it."""
     folder = question.folder
-    waiting = Waiting(display.say, stop) if wait else None
     with closing(display), only_run_of(folder, waiting=waiting), disk_errors(folder):
         question.record_threads(crew.n_workers if crew else 1)
         store, study = stores.opened_for(question, say=display.say)
@@ -141,6 +141,8 @@ def search_on(
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
             session = Session.of(question, study, engine, run, display, stop)
             stop.last_words = session.leave
+            count_settled(session)
+            count_confirmed(session)
             complete_runs(session)
             kept = None
             if crew is None:
@@ -167,33 +169,24 @@ def answer(
     if plan is not None and (found := confirmed(trials, plan, session)):
         best, confirmation = found
     winner = settled(best, kept, session)
-    choice = chosen(spec, winner.trial)
-    evidence = gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses)
-    path = question.folder / "decision.json"
-    result = StudyResult(
-        spec=spec,
-        signature=question.signature,
-        trials=tuple(trials),
-        best=winner.trial,
-        choice=choice,
-        evidence=evidence,
-        open_end=winner.open_end,
-        n_extra_fold_epochs=winner.n_fold_epochs
-        + (confirmation.n_fold_epochs if confirmation else 0),
-        confirmation=confirmation,
-        refit=decision.refit_in(path, winner.trial, choice, spec.refit, run.run_id),
-        decision_path=path,
+    result = concluded(
+        question,
+        session.study,
+        trials,
+        winner,
+        confirmation,
+        run_id=run.run_id,
         run_url=run.url,
         ui_command=run.store.ui_command,
         budget_over=session.spending.ended_by,
-        warm_start=warm_start.compared(session.study, winner.trial, trials, evidence),
     )
     record = write_down(result, session)
-    if result.refit is None:
-        result = dataclasses.replace(result, refit=make_models(result, session, kept))
+    if result.lacks_models:
+        result = make_models(result, session, kept)
         record = write_down(result, session)
+    session.snapshots.drop_all("refit_")
     written = review.illustrated(result, session.study, record, say=session.display.say)
-    for file in (path, *written.files):
+    for file in (result.decision_path, *written.files):
         run.log_artifact(file)
     metrics, tags = tracking.study_summary(result, written.summary)
     run.log_metrics(metrics)
@@ -264,8 +257,8 @@ def ending_with(result: StudyResult) -> Ending:
     if result.unsent:
         code = ExitCode.STORE_UNAVAILABLE
     decided = json.loads(result.decision_path.read_text(encoding="utf-8"))
-    costs = decision.costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs)
     page = result.report_path and str(result.report_path)
+    costs = decision.costs_of(result)
     facts = {"decision": decided, "report": page, "run_url": result.run_url, "costs": costs}
     return Ending(code, decision.answer(result), error=result.unsent, facts=facts)
 

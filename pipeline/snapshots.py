@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import StoreUnavailable
-from pipeline.files import write_whole
+from pipeline.files import aside_of, write_whole
 from pipeline.training import LockstepTraining
 from pipeline.training.snapshot_file import OtherVersion, Unreadable, as_bytes, of_bytes
 
@@ -115,13 +115,16 @@ class Snapshots:
     def drop(self, name: str) -> None:
         """Remove what was kept under this name: its training has ended."""
         self._current = None
-        self._path(name).unlink(missing_ok=True)
+        path = self._path(name)
+        for each in (path, aside_of(path)):
+            each.unlink(missing_ok=True)
 
-    def drop_all(self, beginning: str) -> None:
-        """Remove everything that was kept under names that begin like this."""
+    def drop_all(self, beginning: str, *, but: str | None = None) -> None:
+        """Remove everything that was kept under names that begin like this, but not like that."""
         self._current = None
-        for path in self._folder.glob(f"{beginning}*.npz"):
-            path.unlink(missing_ok=True)
+        for path in self._folder.glob(f"{beginning}*"):
+            if but is None or not path.name.startswith(but):
+                path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.npz"

@@ -17,23 +17,31 @@ REFIT_FACTOR = 1.25
 class Spending:
     """Epochs and updates of all sessions, time of this one.
 
-    n_fold_epochs, n_updates: of finished trials and confirmed ones, summed over folds
     ended_by: which budget ended the search, as workers say who did not get further; "" if none did
     """
 
     spec: StudySpec
     n_folds: int
-    n_fold_epochs: int = 0
-    n_updates: int = 0
     ended_by: str = ""
     clock: Callable[[], float] = field(default=lambda: time.monotonic())
     _start: float = field(init=False)
     _n_here: int = field(default=0, init=False)
-    _besides: tuple[int, int] = field(default=(0, 0), init=False)
+    _searched: tuple[int, int] = field(default=(0, 0), init=False)
     _kept_back: float = field(default=0.0, init=False)
+    _besides: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._start = self.clock()
+
+    @property
+    def n_fold_epochs(self) -> int:
+        """Of finished trials, and of what was trained for the answer."""
+        return self._searched[0] + sum(n for n, _ in self._besides.values())
+
+    @property
+    def n_updates(self) -> int:
+        """Of the same."""
+        return self._searched[1] + sum(n for _, n in self._besides.values())
 
     @property
     def deadline(self) -> float | None:
@@ -46,16 +54,19 @@ class Spending:
 
         What the best one's answer takes is kept back.
         """
-        self.n_fold_epochs = self._besides[0] + sum(trial.n_fold_epochs for trial in trials)
-        self.n_updates = self._besides[1] + sum(trial.n_updates for trial in trials)
+        self._searched = (
+            sum(trial.n_fold_epochs for trial in trials),
+            sum(trial.n_updates for trial in trials),
+        )
         self._n_here += here.n_fold_epochs if here else 0
         self._keep_back_for(next(iter(ranked(trials, self.spec.objective)), None))
 
-    def add_besides(self, n_fold_epochs: int, n_updates: int) -> None:
-        """Count what was trained for the answer, in whichever session."""
-        self._besides = (self._besides[0] + n_fold_epochs, self._besides[1] + n_updates)
-        self.n_fold_epochs += n_fold_epochs
-        self.n_updates += n_updates
+    def count_besides(self, what: str, n_fold_epochs: int, n_updates: int) -> None:
+        """Count what was trained for the answer, in whichever session, instead of what `what` was.
+
+        what: "winner" or "confirmation"
+        """
+        self._besides[what] = (n_fold_epochs, n_updates)
 
     def _keep_back_for(self, best: TrialResult | None) -> None:
         """Keep back what this best trial's answer takes: its curve's rest, and the refit."""

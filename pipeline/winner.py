@@ -17,6 +17,7 @@ import json
 import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,9 @@ MAX_EXTENSION = 3
 STEP = 0.5
 """Share of the horizon that is added at a time."""
 
+FORMAT = 2
+"""Of `winner.json`; one of another format is not read, and the winner is settled anew."""
+
 UPPER_END = 0.9
 """Share of the range of horizons from which on the best one lies at its upper end."""
 
@@ -46,7 +50,7 @@ class Winner:
 
     row_losses: each fold's validation losses row by row, [n_validation_rows, n_epochs]; None where
         they are not known, or only the last epoch may be chosen
-    n_fold_epochs: what was trained for it beyond the search's trials
+    n_fold_epochs, n_updates: what was trained for it beyond the search's trials
     open_end: why more epochs than were trained may be better, in words; "" when they are not
     cut: whether the budget ended before that was settled
     diverged: whether training went no further because its loss was no longer finite
@@ -55,6 +59,7 @@ class Winner:
     trial: TrialResult
     row_losses: list[np.ndarray] | None
     n_fold_epochs: int
+    n_updates: int
     open_end: str = ""
     cut: bool = False
     diverged: bool = False
@@ -84,16 +89,18 @@ def settled(best: TrialResult, kept: training.Kept | None, session: Session) -> 
     """
     winner = saved(session.question, best)
     if winner is None or winner.cut or _can_go_on(winner, best, session.question):
+        session.spending.count_besides("winner", 0, 0)  # counted from its beginning, as it goes on
         if best.any_epoch:
             winner = _trained_on(best, kept, session)
         else:
             winner = _with_longer_schedules(best, session)
+        session.spending.count_besides("winner", winner.n_fold_epochs, winner.n_updates)
         with suppress(StoreUnavailable):  # said at the end, when all else is done
             session.run.flush()
         # What is settled is not trained again: by now its epochs are in MLflow.
         _save(winner, best, session.question)
-    if not winner.cut:
-        session.snapshots.drop_all(f"winner_{best.number:03d}")
+    name = f"winner_{best.number:03d}"
+    session.snapshots.drop_all("winner_", but=name if winner.cut else None)
     return winner
 
 
@@ -128,6 +135,7 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
         if trial is best
         else out_of_fold.as_in(trial.curves, lockstep.row_losses()),
         n_fold_epochs=trial.n_fold_epochs - best.n_fold_epochs,
+        n_updates=trial.n_updates - best.n_updates,
         diverged=outcome is Outcome.FAILED,
     )
     if winner.diverged:
@@ -146,18 +154,17 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
 
 def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
     """Train longer horizons afresh while the best one lies at the range's upper end."""
-    winner, n_fold_epochs = best, 0
+    winner, n_fold_epochs, n_updates = best, 0, 0
     limit = MAX_EXTENSION * best.horizon
     while _at_upper_end(winner, session.spec):
         why_open = (
             f"the best horizon, {winner.horizon} epochs, lies at the upper end of those searched"
         )
         if winner.horizon >= limit:
-            return Winner(winner, None, n_fold_epochs, why_open)
-        per_epoch = winner.n_updates / winner.n_fold_epochs
-        if session.spending.over(n_fold_epochs, round(n_fold_epochs * per_epoch), answering=True):
+            return Winner(winner, None, n_fold_epochs, n_updates, why_open)
+        if session.spending.over(n_fold_epochs, n_updates, answering=True):
             why_open += ", and the budget is spent"
-            return Winner(winner, None, n_fold_epochs, why_open, cut=True)
+            return Winner(winner, None, n_fold_epochs, n_updates, why_open, cut=True)
         horizon = min(limit, winner.horizon + math.ceil(STEP * winner.horizon))
         session.display.say(f"{why_open}: a schedule of {horizon} is trained afresh …")
         lockstep = session.lockstep({**best.params, "max_epochs": horizon})
@@ -166,6 +173,7 @@ def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
         run = session.run.start_trial(best.number, lockstep.params, variant=f"{horizon} epochs")
         outcome = _advance(lockstep, horizon, run, session, name, n_besides=n_fold_epochs)
         n_fold_epochs += lockstep.n_epochs * len(session.question.folds)
+        n_updates += lockstep.n_updates
         longer = replace(_as_trained(best, lockstep, session), outcome=outcome)
         run.end(longer, session.spec.objective)
         session.stop.raise_if_asked()
@@ -174,7 +182,7 @@ def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
         if not _is_better(longer, winner, session.spec):
             break
         winner = longer
-    return Winner(winner, None, n_fold_epochs)
+    return Winner(winner, None, n_fold_epochs, n_updates)
 
 
 def open_end(trial: TrialResult, question: Question) -> str:
@@ -193,26 +201,39 @@ def open_end(trial: TrialResult, question: Question) -> str:
     return ""
 
 
+def count_settled(session: Session) -> None:
+    """Count as spent what an earlier session trained for the winner."""
+    if plain := _read(session.question):
+        session.spending.count_besides("winner", plain["n_fold_epochs"], plain["n_updates"])
+
+
 def saved(question: Question, best: TrialResult) -> Winner | None:
     """Return what was settled about this best trial in an earlier session, or None."""
-    path = question.folder / "winner.json"
-    if not path.exists():
-        return None
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    if plain["of"] != [best.number, dict(best.params)]:
+    plain = _read(question)
+    if plain.get("of") != [best.number, dict(best.params)]:
         return None
     trial = TrialResult.of_plain(best.number, plain["params"], plain["trial"], question.spec)
-    fields = {name: plain[name] for name in ("n_fold_epochs", "open_end", "cut", "diverged")}
+    names = ("n_fold_epochs", "n_updates", "open_end", "cut", "diverged")
+    fields = {name: plain[name] for name in names}
     return Winner(trial, out_of_fold.of_winner(question), **fields)
+
+
+def _read(question: Question) -> dict[str, Any]:
+    """Return what `_save` wrote of the last winner; nothing where it did not, or otherwise."""
+    path = question.folder / "winner.json"
+    plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return plain if plain.get("format") == FORMAT else {}
 
 
 def _save(winner: Winner, best: TrialResult, question: Question) -> None:
     out_of_fold.keep_winner(question, winner.row_losses)
     plain = {
+        "format": FORMAT,
         "of": [best.number, dict(best.params)],
         "params": dict(winner.trial.params),
         "trial": winner.trial.as_plain(),
         "n_fold_epochs": winner.n_fold_epochs,
+        "n_updates": winner.n_updates,
         "open_end": winner.open_end,
         "cut": winner.cut,
         "diverged": winner.diverged,

@@ -6,11 +6,12 @@ shares the study's folder and its stores.
 
 from __future__ import annotations
 
+import functools
 import time
 from contextlib import closing
 
 from pipeline import optimization, training
-from pipeline.batch import StopRequest, is_held
+from pipeline.batch import StopRequest, Waiting, is_held
 from pipeline.errors import Interrupted, StudyFailed
 from pipeline.evaluation import evaluate
 from pipeline.files import disk_errors
@@ -87,3 +88,21 @@ def join(question: Question, display: Display, stop: StopRequest, stores: Stores
         stop.last_words = session.leave
         run_trials(session)
         return session.spending.ended_by
+
+
+class Joining(Waiting):
+    """Waits for the process that holds the study, and first trains what trials there are."""
+
+    def __init__(
+        self, question: Question, display: Display, stop: StopRequest, stores: Stores
+    ) -> None:
+        super().__init__(display.say, stop)
+        self._join = functools.partial(join, question, display, stop, stores)
+        self._joined = False
+
+    def __call__(self, holder: str) -> None:
+        """Take that the other process is still there. Raises Interrupted after a signal."""
+        if not self._joined:
+            self._joined = True
+            self._join()
+        super().__call__(holder)

@@ -68,6 +68,7 @@ def command(arguments: list[str], said: Connection) -> None:
 
     os.dup2(said.fileno(), 2)
     os.dup2(said.fileno(), 1)
+    print("begun", flush=True)
     end_process("pipeline.search", search_options(arguments))
 
 
@@ -102,7 +103,8 @@ class Started:
         said.close()
 
     def send(self, number: int, *, after_secs: float) -> None:
-        """Send a signal if the process is still there by then."""
+        """Send a signal so long after the command has begun, if it has not ended by then."""
+        assert self._listener.poll(120)
         self._process.join(timeout=after_secs)
         if self._process.is_alive():
             assert self._process.pid is not None

@@ -189,7 +189,7 @@ def test_without_time_it_is_dropped_with_a_line(confirmed):
 def test_where_every_trial_diverges_the_searchs_best_stands(confirmed, monkeypatch):
     home, result, _ = confirmed
     nothing = np.full((3, 6), np.nan)
-    monkeypatch.setattr(_Kept, "of", lambda self, t: ConfirmedTrial(t.number, 1, nothing))
+    monkeypatch.setattr(_Kept, "of", lambda self, t: ConfirmedTrial(t.number, 1, 1, nothing))
     heard = Heard()
     again = search(tiny(home), confirm=2, display=heard)
     assert again.confirmation is None

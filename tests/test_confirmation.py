@@ -18,7 +18,7 @@ ADDITIVE = 1.0 + SEEDS[:, None] + FOLDS
 
 def met(*scores: np.ndarray, objective: Objective | None = None, **fields) -> Confirmation:
     """Return trials 7, 6, 5, … after 4 epochs."""
-    trials = [ConfirmedTrial(7 - i, 4, each) for i, each in enumerate(scores)]
+    trials = [ConfirmedTrial(7 - i, 4, 8, each) for i, each in enumerate(scores)]
     given = {"n_new_splits": 2, "n_repeats": 2, "validation_to_training": 1.0, **fields}
     return Confirmation(objective or Objective(), tuple(trials), **given)
 
@@ -99,4 +99,4 @@ def test_scores_of_other_seeds_or_folds_are_refused():
     with pytest.raises(BadInput, match=r"got \[\(2, 4\), \(3, 4\)\]"):
         met(ADDITIVE, ADDITIVE[:2])
     with pytest.raises(BadInput, match=r"must be \[n_seeds, n_folds\]"):
-        ConfirmedTrial(0, 1, np.ones(3))
+        ConfirmedTrial(0, 1, 1, np.ones(3))

@@ -60,7 +60,8 @@ def study(
     choice = BestOfMean().choose(best.curves, best.horizon)
     return StudyResult(
         spec=spec, signature="0" * 12, trials=trials, best=best, choice=choice, evidence=evidence,
-        open_end=open_end, n_extra_fold_epochs=4, refit=refit, decision_path=path,
+        open_end=open_end, n_extra_fold_epochs=4, n_extra_updates=6, refit=refit,
+        fold_models="runs:/1/folds", decision_path=path,
         run_url="#/runs/1", ui_command="mlflow ui",
     )  # fmt: skip
 
@@ -87,7 +88,8 @@ def test_a_decision_is_plain_json_and_holds_what_was_decided():
         "search": {"n_epochs": 2, "n_updates": 10.0, "n_rows": 80, "batch_size": 32},
         "determined": True,
         "fold_epochs": 18 + 4,
-        "updates": 90,
+        "updates": 90 + 6,
+        "fold_models": "runs:/1/folds",
         "seconds": 6.0,
         "mlflow_run": "#/runs/1",
         "seed": 7,

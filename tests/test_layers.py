@@ -46,10 +46,10 @@ LOWER = LEAVES | {
 }
 STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
-    "cli", "cli_jobs", "confirm", "decision", "dry_run", "evaluation", "evidence", "holdout",
-    "maintain", "nested", "observers", "out_of_fold", "progress", "question", "recording",
-    "recovery", "refit", "retention", "review", "schedule", "search", "session", "snapshots",
-    "spending", "unwritten", "warm_start", "winner", "work", "worker", "workers",
+    "cli", "cli_jobs", "conclusion", "confirm", "decision", "dry_run", "evaluation", "evidence",
+    "holdout", "maintain", "nested", "observers", "out_of_fold", "progress", "question",
+    "recording", "recovery", "refit", "retention", "review", "schedule", "search", "session",
+    "snapshots", "spending", "unwritten", "warm_start", "winner", "work", "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

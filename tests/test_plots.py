@@ -45,7 +45,7 @@ def study(*trials, objective=LOSS):
     choice = spec.rule.choose(best.curves, 20)
     evidence = Evidence((1, 2), None, None, None, None, None, 10)
     return StudyResult(
-        spec, "0" * 12, trials, best, choice, evidence, "", 0, None, Path("d"), "", ""
+        spec, "0" * 12, trials, best, choice, evidence, "", 0, 0, None, "", Path("d"), "", ""
     )
 
 

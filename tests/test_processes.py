@@ -26,7 +26,7 @@ def test_a_storm_of_signals_changes_nothing(home, uninterrupted, seed):
     study, random = write_study(home, fields=FIELDS), np.random.default_rng(seed)
     for _ in range(6):
         searching = Started(command, [str(study)])
-        for pause_secs in random.exponential(3.0, size=random.integers(1, 4)):
+        for pause_secs in 0.1 + random.exponential(3.0, size=random.integers(1, 4)):
             searching.send(random.choice([signal.SIGTERM, signal.SIGINT]), after_secs=pause_secs)
         code, said = searching.end()
         # One signal stops the search, a second one ends the process.

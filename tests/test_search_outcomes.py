@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from pipeline.errors import BadInput, Interrupted, NoResult, StudyFailed
+from pipeline.errors import BadInput, Interrupted, NoResult, StoreUnavailable, StudyFailed
 from pipeline.progress import Display
 from pipeline.results import Outcome
 from pipeline.search import search
@@ -157,7 +157,7 @@ def test_the_answer_stands_when_the_refit_model_cannot_be_saved(home, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipeline.training.fitted.FittedModel.save", full)
-    with pytest.raises(StudyFailed, match=r"the answer stands .*No space left"):
+    with pytest.raises(StoreUnavailable, match=r"the answer stands .*No space left"):
         search(tiny(home, fields="dict(budget=Budget(n_trials=1))"))
     (path,) = home.glob("mlruns/studies/*/decision.json")
     assert json.loads(path.read_text())["refit"] is None
@@ -227,3 +227,19 @@ def test_a_model_that_cannot_be_served_is_said_so(home):
     heard = Heard()
     search(tiny(home, fields="dict(budget=Budget(n_trials=1))", builder=builder), display=heard)
     assert any(line.startswith("the refit model cannot be served") for line in heard.lines)
+
+
+def test_a_finished_study_without_a_refit_trains_nothing_when_it_is_started_again(
+    home, monkeypatch
+):
+    spec = tiny(home, fields="dict(refit=Refit(enabled=False))")
+    result = search(spec)
+    assert result.refit is None
+
+    def train(lockstep):
+        raise AssertionError("trained")
+
+    monkeypatch.setattr("pipeline.training.lockstep.LockstepTraining.advance", train)
+    again = search(spec)
+    assert again.refit is None
+    assert again.fold_models == result.fold_models == f"runs:/{runs_of(home)[0].info.run_id}/folds"

@@ -61,7 +61,8 @@ def test_every_sessions_epochs_count():
     budget = spending(max_fold_epochs=150)
     budget.count([unfinished(trial())] * 2, here=trial())
     assert epochs_until_over(budget) == 10
-    budget.add_besides(20, 0)
+    budget.count_besides("winner", 15, 0)
+    budget.count_besides("winner", 20, 0)
     assert epochs_until_over(budget) == 6
 
 

@@ -216,3 +216,27 @@ def test_a_signal_before_the_first_epoch_of_a_longer_schedule_interrupts(home):
     with pytest.raises(Interrupted):
         search(annealed(home, 0.003), display=StopAtLine("6 is trained afresh"))
     assert search(annealed(home, 0.003)).choice.n_epochs == 12
+
+
+def test_what_the_answer_took_is_counted_in_its_costs_and_in_the_next_sessions_budget(home):
+    fields = "dict(space=dict(learning_rate=1e-4, max_epochs=4), budget=Budget({}))"
+    result = search(tiny(home, fields=fields.format("1")))
+    # 4 epochs of 3 folds in the search, 8 more of the winner, 3 updates each.
+    costs = json.loads(result.decision_path.read_text())
+    assert (costs["fold_epochs"], costs["updates"]) == (3 * 12, 3 * 12 * 3)
+    run = runs_of(home)[0].data
+    assert (run.metrics["fold_epochs"], run.metrics["updates"]) == (3 * 12, 3 * 12 * 3)
+    # A second trial would fit beside the first, but not beside its extension as well.
+    more = search(tiny(home, fields=fields.format("2, max_fold_epochs=40")))
+    assert len(more.trials) == 1
+    assert more.budget_over == "max_fold_epochs=40"
+
+
+def test_snapshots_of_winners_and_refits_that_were_superseded_go(home):
+    search(tiny(home, fields=SLOW))
+    (folder,) = home.glob("mlruns/studies/*")
+    (folder / "snapshots").mkdir(exist_ok=True)
+    for name in ("winner_007.npz", "winner_007.npz.tmp", "refit_007_4_epochs.npz", "trial_001.npz"):
+        (folder / "snapshots" / name).touch()
+    search(tiny(home, fields=SLOW))
+    assert [path.name for path in (folder / "snapshots").iterdir()] == ["trial_001.npz"]

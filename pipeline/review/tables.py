@@ -108,7 +108,7 @@ def ways_table(result: StudyResult, account: Account) -> Table:
 
 def counts(result: StudyResult) -> list[tuple[str, str]]:
     """Return the search in figures: (figure, what it counts)."""
-    costs = decision.costs(result.trials, n_extra_fold_epochs=result.n_extra_fold_epochs)
+    costs = decision.costs_of(result)
     ended = ", ".join(f"{n} {label}" for label, n in decision.outcomes(result.trials).items())
     n_folds = result.best.curves.n_folds if result.best.curves else 0
     return [

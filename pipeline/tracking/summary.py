@@ -17,8 +17,10 @@ def study_summary(result: StudyResult, description: str) -> tuple[dict[str, floa
         "chosen_epochs": float(choice.n_epochs),
         "learning_rate": float(best.params["learning_rate"]),
         f"chosen_{metric}": choice.score,
-        "fold_epochs": float(sum(trial.n_fold_epochs for trial in result.trials)),
-        "updates": float(sum(trial.n_updates for trial in result.trials)),
+        "fold_epochs": float(
+            sum(t.n_fold_epochs for t in result.trials) + result.n_extra_fold_epochs
+        ),
+        "updates": float(sum(t.n_updates for t in result.trials) + result.n_extra_updates),
         "seconds": sum(trial.seconds for trial in result.trials),
     }
     if choice.standard_error is not None:
