@@ -23,6 +23,7 @@ from tests.tiny_study import runs_of, write_study
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 # What is proposed does not depend on who has finished what by then.
+N_TRIALS = 10
 FIELDS = """dict(
     test_size=0.2,
     sampler=lambda seed: RandomSampler(seed=seed),
@@ -30,12 +31,12 @@ FIELDS = """dict(
         "learning_rate": FloatDistribution(1e-3, 1e-1, log=True),
         "max_epochs": IntDistribution(40, 60),
     },
-    budget=Budget(n_trials=6),
+    budget=Budget(n_trials=N_TRIALS),
 )"""
 
 
 def study_in(home: Path) -> Path:
-    path = write_study(home, fields=FIELDS)
+    path = write_study(home, fields=FIELDS.replace("N_TRIALS", str(N_TRIALS)))
     path.write_text("from optuna.samplers import RandomSampler\n" + path.read_text())
     return path
 
@@ -92,6 +93,11 @@ def command_of(pid: int) -> bytes:
     return b""
 
 
+def claimed(home: Path) -> list[Path]:
+    """Return the locks of the trials that somebody is at."""
+    return list(home.glob("mlruns/studies/*/claims/trial_*.lock"))
+
+
 def is_being_trained(study: Any) -> list[int]:
     """Return the numbers of trials that have been trained for some epochs and go on."""
     return [trial.number for trial in begun(study) if len(trial.intermediate_values) > 5]
@@ -114,7 +120,7 @@ def assert_as_alone(home: Path, alone: tuple[dict[str, Any], dict[int, int]]) ->
     assert answer_in(home) == answer
     assert_mlflow_tells_the_truth(home, n_epochs)
     assert not list(home.glob("mlruns/studies/*/snapshots/*.npz"))
-    assert not list(home.glob("mlruns/studies/*/claims/trial_*"))
+    assert not claimed(home)
 
 
 def test_two_workers_find_what_one_finds(home, alone):
@@ -124,8 +130,8 @@ def test_two_workers_find_what_one_finds(home, alone):
         told, said = ended(search)
     assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED)
     assert "2 workers" in said
-    assert sum(line.startswith("trial  ") for line in said.splitlines()) == 6
-    assert told["costs"]["trials"]["completed"] == 6
+    assert sum(line.startswith("trial  ") for line in said.splitlines()) == N_TRIALS
+    assert told["costs"]["trials"]["completed"] == N_TRIALS
     assert not any(command_of(pid) for pid in at_work)
     assert_as_alone(home, alone)
     # Each has trained some.
@@ -159,7 +165,7 @@ def test_workers_stop_with_their_supervisor(home, alone):
         search.kill()
     until(lambda: not any(b"pipeline.worker" in command_of(pid) for pid in at_work), secs=60)
     n_finished = len(finished(stored(study, lambda found: found)(), load_study(study)))
-    assert n_finished < 6
+    assert n_finished < N_TRIALS
     finish(study)
     assert_as_alone(home, alone)
 
@@ -170,7 +176,7 @@ def two_at_once(study: Path) -> Iterator[list[subprocess.Popen[str]]]:
         searching(study, "--if-running", "join") as one,
         searching(study, "--if-running", "join") as other,
     ):
-        until(stored(study, lambda found: len(is_being_trained(found)) == 2))
+        until(lambda: len(claimed(study.parents[1])) == 2)
         yield [one, other]
 
 
@@ -184,7 +190,7 @@ def test_one_that_joined_goes_on_and_answers_when_the_first_dies(home, alone):
         first.kill()
         told, said = ended(second)
     assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED)
-    assert told["costs"]["trials"]["completed"] == 6
+    assert told["costs"]["trials"]["completed"] == N_TRIALS
     assert "goes on, unstopped" in said  # it gave the answer
     assert_as_alone(home, alone)
 
