@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline import out_of_fold, tracking, training
+from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
 from pipeline.progress import Display
@@ -61,6 +62,23 @@ class Session:
         """Leave everything so that the same command continues: for a process that must end now."""
         self.snapshots.keep_current()
         self.run.end("KILLED")
+
+    @contextmanager
+    def at(self, proposal: optimization.Proposal) -> Iterator[None]:
+        """Train a trial in the block; a process that must end in it has left it on purpose."""
+        leave = self.stop.last_words
+
+        def leave_trial() -> None:
+            try:
+                leave()
+            finally:
+                proposal.end_attempt()
+
+        self.stop.last_words = leave_trial
+        try:
+            yield
+        finally:
+            self.stop.last_words = leave
 
     def log_epochs(
         self,
