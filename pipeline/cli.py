@@ -81,7 +81,7 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     add_tracking(parser)
     _add_choices(parser)
     parser.add_argument(
-        "--warm-start", type=int, nargs="?", const=5, default=0, metavar="N",
+        "--warm-start", type=n_trials, nargs="?", const=5, default=0, metavar="N",
         help="begin a new study with the N best trials (5) of the latest earlier one of its name",
     )  # fmt: skip
     parser.add_argument(
@@ -251,6 +251,16 @@ def seconds(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"must be seconds, or a number with s, m, h or d, got {text!r}"
+        ) from None
+
+
+def n_trials(text: str) -> int:
+    """Return a number of trials; what follows its option may also be the study."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of trials, got {text!r}; a study stands before the options"
         ) from None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline import training
 from pipeline.confirmation import Confirmation, ConfirmedTrial, seeds_and_folds
-from pipeline.errors import require
+from pipeline.errors import require, unexpected_errors
 from pipeline.files import write_whole
 from pipeline.folds import Fold, Folds, split
 from pipeline.question import Question
@@ -31,6 +31,11 @@ N_SEEDS = 3
 
 N_NEW_SPLITS = 2
 """More than one draw, so that none decides; with the seeds, six times what a trial cost before."""
+
+NOT_CONFIRMED = (
+    "the best trials could not meet again (those of the search stand, and the same command tries "
+    "again)"
+)
 
 FORMAT = 2
 """Of `confirmation.json`; what another format holds is trained anew."""
@@ -111,11 +116,13 @@ def confirmed(
     missing = [trial for trial in best if kept.of(trial) is None]
     if missing:
         say(f"the best {len(best)} trial(s) meet again on {plan.where} …")
-        engine = training.engine_for(
-            session.engine.mode, session.spec, session.question.development, plan.crossed
-        )
+        with unexpected_errors(NOT_CONFIRMED):
+            engine = training.engine_for(
+                session.engine.mode, session.spec, session.question.development, plan.crossed
+            )
     for trial in missing:
-        again = _trained_again(trial, plan, engine, session)
+        with unexpected_errors(NOT_CONFIRMED):
+            again = _trained_again(trial, plan, engine, session)
         if again is None:
             say("not confirmed: the budget's time is over; the same command goes on")
             return None

@@ -266,10 +266,19 @@ def _trials(result: StudyResult) -> str:
     text = f"{best.number} {rank} of {_count(result.trials)}"
     if equivalent is None:
         return text
-    others = [str(number) for number in equivalent if number != best.number]
+    seen = _best_seen(result).number
+    others = ", ".join(str(number) for number in equivalent if number != seen)
+    # What the search's folds tell apart, they tell from the best on them.
+    it = "it" if seen == best.number else f"{seen}, the best on the search's folds"
     if not others:
-        return f"{text}; every other one with a value is worse"
-    return f"{text}; cannot be told from it: {', '.join(others)}"
+        return f"{text}; every other one with a value is worse than {it}"
+    return f"{text}; cannot be told from {it}: {others}"
+
+
+def _best_seen(result: StudyResult) -> TrialResult:
+    """Return the best trial on the search's folds: --confirm may have named another."""
+    others = [trial for trial in result.trials if trial.number != result.best.number]
+    return ranked([result.best, *others], result.spec.objective)[0]
 
 
 def _optimism(result: StudyResult) -> str:
@@ -277,10 +286,12 @@ def _optimism(result: StudyResult) -> str:
     evidence, parts = result.evidence, []
     if evidence.epochs_optimism is not None:
         parts.append(f"{evidence.epochs_optimism:.2g} for the choice of the epoch")
-    if evidence.corrected_score is not None and result.best.value is not None:
-        less = abs(evidence.corrected_score - result.best.value)
+    seen = _best_seen(result)
+    if evidence.corrected_score is not None and seen.value is not None:
+        less = abs(evidence.corrected_score - seen.value)
+        of = "" if seen.number == result.best.number else f" (trial {seen.number}, not confirmed)"
         parts.append(
-            f"{less:.2g} for that of trial and epoch: expect {evidence.corrected_score:.4g}"
+            f"{less:.2g} for that of trial and epoch{of}: expect {evidence.corrected_score:.4g}"
         )
     return ", ".join(parts)
 

@@ -7,7 +7,8 @@ line prints it without a traceback and exits with its code.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
 
@@ -90,6 +91,20 @@ def require(holds: Any, name: str, allowed: str, value: Any) -> None:
     """Raise BadInput unless the condition holds."""
     if not holds:
         raise BadInput(f"{name} must be {allowed}, got {value!r}")
+
+
+@contextmanager
+def unexpected_errors(what: str) -> Iterator[None]:
+    """Turn what a training may raise (out of memory, most often) into StudyFailed.
+
+    what: could not be done, and what stands all the same
+    """
+    try:
+        yield
+    except (Interrupted, StoreUnavailable):
+        raise
+    except Exception as error:
+        raise StudyFailed(f"{what}: {in_one_line(error)}") from error
 
 
 def in_one_line(error: Exception) -> str:

@@ -38,7 +38,8 @@ def evaluate(
             "it any further: is its memory enough?",
         )
     else:
-        trial = train(proposal, session, run, name)
+        with session.at(proposal):
+            trial = train(proposal, session, run, name)
     result = TrialResult(
         number=proposal.number,
         params=proposal.params,

@@ -29,7 +29,7 @@ from pipeline import confirm, decision, holdout, optimization, review, training
 from pipeline.cli import with_options
 from pipeline.conclusion import concluded
 from pipeline.ending import Ending
-from pipeline.errors import BadInput, ExitCode, NoResult
+from pipeline.errors import BadInput, ExitCode, NoResult, unexpected_errors
 from pipeline.question import Question, pose
 from pipeline.refit_length import RefitLength
 from pipeline.results import StudyResult
@@ -105,7 +105,8 @@ def refit_each(
         folds=range(first, first + spec.refit.n_seeds),
         mode=mode,
     )
-    scores = {n_epochs: model.score(test) for n_epochs, model in fitted}
+    with unexpected_errors("the answer stands, but no model could be refitted for each way"):
+        scores = {n_epochs: model.score(test) for n_epochs, model in fitted}
     holdout.note_use(question, "report --refit-each", n_models=len(scores))
     return {n_epochs: scores[length.n_epochs] for n_epochs, length in lengths.items()}
 

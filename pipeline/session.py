@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +112,23 @@ class Session:
         """Leave everything so that the same command continues: for a process that must end now."""
         self.snapshots.keep_current()
         self.run.end("KILLED")
+
+    @contextmanager
+    def at(self, proposal: optimization.Proposal) -> Iterator[None]:
+        """Train a trial in the block; a process that must end in it has left it on purpose."""
+        leave = self.stop.last_words
+
+        def leave_trial() -> None:
+            try:
+                leave()
+            finally:
+                proposal.end_attempt()
+
+        self.stop.last_words = leave_trial
+        try:
+            yield
+        finally:
+            self.stop.last_words = leave
 
     def log_epochs(
         self,

@@ -23,7 +23,7 @@ import numpy as np
 
 from pipeline import evidence, optimization, out_of_fold, tracking, training
 from pipeline.choice import EpochChoice
-from pipeline.errors import BadInput, StoreUnavailable, StudyFailed, in_one_line
+from pipeline.errors import BadInput, StoreUnavailable, unexpected_errors
 from pipeline.files import write_whole
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
@@ -269,13 +269,9 @@ def _advance(
         if session.must_stop(n_fold_epochs, n_updates, answering=True):
             session.snapshots.keep(name, lockstep, now=True)
             return Outcome.INTERRUPTED
-        try:
+        stands = "its trials stand, and the same command tries again"
+        with unexpected_errors(f"the best trial could not be trained on ({stands})"):
             scores = lockstep.advance()
-        except Exception as error:  # out of memory, most often
-            raise StudyFailed(
-                f"the best trial could not be trained on: {in_one_line(error)}; its trials stand, "
-                "and the same command tries again"
-            ) from error
         session.log_epochs(run, lockstep, [lockstep.n_epochs])
         if not np.isfinite(scores[:, watched]).all():
             return Outcome.FAILED

@@ -11,7 +11,7 @@ from optuna.distributions import FloatDistribution
 
 from pipeline.choice import OneStandardError
 from pipeline.cli import SETTABLE, search_options, with_field, with_options
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, ExitCode
 from pipeline.spec import EarlyStopping, StudySpec
 
 ROOT = Path(__file__).parents[1]
@@ -248,3 +248,12 @@ def test_the_command_refuses_a_mistyped_option_before_it_loads_anything():
     assert done.returncode == 2
     assert "--trails" in done.stderr
     assert json.loads(done.stdout) == []
+
+
+def test_a_study_behind_warm_start_is_told_where_it_stands(capsys):
+    with pytest.raises(SystemExit) as left:
+        search_options(["--warm-start", "digits"])
+    assert left.value.code == ExitCode.BAD_INPUT
+    assert "got 'digits'; a study stands before the options" in capsys.readouterr().err
+    assert search_options(["digits", "--warm-start"]).warm_start == 5
+    assert search_options(["--warm-start", "3", "digits"]).study == "digits"

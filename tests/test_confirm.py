@@ -13,7 +13,7 @@ from pipeline.confirm import FIRST, N_NEW_SPLITS, N_SEEDS, Plan, _Kept
 from pipeline.confirmation import ConfirmedTrial
 from pipeline.data import Dataset
 from pipeline.ending import main
-from pipeline.errors import BadInput, Interrupted
+from pipeline.errors import BadInput, Interrupted, StudyFailed
 from pipeline.folds import split
 from pipeline.question import Question
 from pipeline.results import ranked
@@ -206,3 +206,16 @@ def test_a_whole_schedule_is_confirmed_on_the_studys_own_folds_where_there_are_n
     assert met.scores.shape == (3, 3)
     assert result.confirmation.n_new_splits == 0
     assert result.confirmation.differences == {}
+
+
+def test_what_needs_too_much_memory_is_said_and_the_search_stands(home, monkeypatch):
+    def too_much(training):
+        raise MemoryError("for so many folds")
+
+    spec = tiny(home, fields="dict(budget=Budget(n_trials=1))")
+    search(spec)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.training.lockstep.LockstepTraining.advance", too_much)
+        with pytest.raises(StudyFailed, match=r"could not meet again .*MemoryError: for so many"):
+            search(spec, confirm=1)
+    assert search(spec, confirm=1).confirmation is not None

@@ -165,6 +165,13 @@ def test_the_answer_is_read_by_a_person():
     assert "UNDETERMINED" not in text
 
 
+def test_of_a_confirmed_trial_that_is_not_the_searchs_best_nothing_is_said_that_is_the_bests():
+    text = decision.answer(study(trial(3, 1.5), trial(0, 1.0), trial(4, 2.0)))
+    assert "cannot be told from 0, the best on the search's folds: 3\n" in text
+    # 1.25 is expected of taking the best of all, which had 1, not of trial 3, which had 1.5.
+    assert "0.25 for that of trial and epoch (trial 0, not confirmed): expect 1.25" in text
+
+
 def test_the_answer_names_the_horizon_where_the_schedule_depends_on_it():
     annealed = dataclasses.replace(trial(0, 1.0), horizon_free=False)
     text = decision.answer(study(annealed, schedule=Cosine()))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ExitCode
+from pipeline.evaluation import MAX_DEATHS
 from pipeline.training.snapshot_file import of_bytes
 from tests.faults import command, ended
 from tests.kill import (
@@ -55,10 +56,9 @@ def test_and_so_do_forty_that_are_killed_three_times(home, uninterrupted, points
     assert_as_if_nothing_had_happened(home, uninterrupted, points)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGUSR1])
-def test_an_epoch_that_is_too_long_is_given_up(home, uninterrupted, signal_number):
-    study = write_study(home, fields=FIELDS)
-    process = CONTEXT.Process(target=search_slowly, args=(study, 2, 0.5))
+def given_up(study, n_epochs, signal_number=signal.SIGTERM):
+    """Search until an epoch, the one after `n_epochs` here, never ends and is given up."""
+    process = CONTEXT.Process(target=search_slowly, args=(study, n_epochs, 0.5))
     process.start()
     deadline = time.monotonic() + 120
     while not (study.parent / "stuck").exists():
@@ -68,6 +68,13 @@ def test_an_epoch_that_is_too_long_is_given_up(home, uninterrupted, signal_numbe
     os.kill(process.pid, signal_number)
     process.join(timeout=30)
     assert process.exitcode == ExitCode.INTERRUPTED
+    (study.parent / "stuck").unlink()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGUSR1])
+def test_an_epoch_that_is_too_long_is_given_up(home, uninterrupted, signal_number):
+    study = write_study(home, fields=FIELDS)
+    given_up(study, 2, signal_number)
     (kept,) = home.glob("mlruns/studies/*/snapshots/*.npz")
     assert of_bytes(kept.read_bytes())[0].n_epochs == 2
     assert runs_of(home)[0].info.status == "KILLED"
@@ -75,6 +82,14 @@ def test_an_epoch_that_is_too_long_is_given_up(home, uninterrupted, signal_numbe
     answer, n_epochs = uninterrupted
     assert answer_in(home) == answer
     assert_mlflow_tells_the_truth(home, n_epochs)
+
+
+def test_one_that_is_given_up_again_and_again_is_no_death_of_its_trial(home, uninterrupted):
+    study = write_study(home, fields=FIELDS)
+    for _ in range(MAX_DEATHS + 1):
+        given_up(study, 0)
+    finish(study)
+    assert answer_in(home) == uninterrupted[0]
 
 
 def test_a_trial_at_which_processes_die_in_vain_fails_and_the_search_goes_on(home):

@@ -112,3 +112,15 @@ def test_refits_cannot_be_scored_without_test_rows(home, capsys):
     search(tiny(home, fields="dict(budget=Budget(n_trials=1))"))
     assert report(home, "--refit-each") == ExitCode.BAD_INPUT
     assert "must have test rows to score; set test_size" in capsys.readouterr().err
+
+
+def test_a_refit_that_needs_too_much_memory_is_no_traceback(searched, capsys, monkeypatch):
+    def too_much(training):
+        raise MemoryError("for so many rows")
+
+    home, _ = searched
+    monkeypatch.setattr("pipeline.training.lockstep.LockstepTraining.advance", too_much)
+    assert report(home, "--refit-each") == ExitCode.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the answer stands, but")
+    assert line.endswith("MemoryError: for so many rows")

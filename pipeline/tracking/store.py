@@ -202,11 +202,15 @@ def _connect(uri: str) -> MlflowClient:
     """Return a client of a store that has answered once."""
     from mlflow import MlflowClient
 
-    # It prints the traceback of every database error, and raises it too: the raised one is shown.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    _quiet_about_databases()
     client = MlflowClient(uri, registry_uri=uri)
     client.search_experiments(max_results=1)
     return client
+
+
+def _quiet_about_databases() -> None:
+    """Let MLflow print no traceback of a database error: it raises it too, and that is shown."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @contextmanager
@@ -228,12 +232,20 @@ def _opening(path: Path) -> Iterator[None]:
 
 def _create(path: Path) -> None:
     """Create the database aside and rename it, so that a kill leaves no half of one."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
     prefix = f".{path.name}.new."
     for leftover in path.parent.glob(f"{prefix}*"):
         leftover.unlink()
     # A new name each time: MLflow keeps an engine for every URI that it has seen.
     aside = path.with_name(prefix + uuid.uuid4().hex)
-    _connect(_sqlite_uri(aside))
+    _quiet_about_databases()
+    SqlAlchemyStore(_sqlite_uri(aside), "mlflow-artifacts:/")
+    # By itself MLflow gives its first experiment the working directory, in SQL that an apostrophe
+    # or a quotation mark in its name breaks.
+    with closing(sqlite3.connect(aside)) as database, database:
+        location = str(path.parent / "artifacts" / "0")
+        database.execute("UPDATE experiments SET artifact_location = ?", (location,))
     aside.replace(path)
 
 

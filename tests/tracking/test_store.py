@@ -284,3 +284,12 @@ def test_a_store_does_not_show_its_password(store):
 
 def test_an_error_without_text_has_its_name():
     assert reason_of(TimeoutError()) == "TimeoutError"
+
+
+def test_a_database_is_created_in_a_folder_with_quotes_in_its_name(tmp_path, monkeypatch):
+    home = tmp_path / """it's "so\""""
+    home.mkdir()
+    monkeypatch.chdir(home)
+    store = open_store(None, home)
+    (first,) = store.client.search_experiments()
+    assert first.artifact_location == str(home / "mlruns" / "artifacts" / "0")
