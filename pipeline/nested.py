@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import decision, training
+from pipeline import decision, training, wording
 from pipeline.errors import BadInput, PipelineError, require
 from pipeline.folds import Folds, default_splitter, split
 from pipeline.objective import Objective
@@ -251,7 +251,7 @@ def in_words(result: NestedResult) -> str:
         f"  {'optimism':<23}{result.optimism:.2g}{_between(result.optimism_interval)}: "
         + _verdict(result),
         f"  {'all this about':<23}searching and refitting on {size} rows, and not about one answer",
-        f"  {'written to':<23}{decision.short(result.path)}",
+        f"  {'written to':<23}{wording.short(result.path)}",
     ]
     return "\n".join(lines)
 

@@ -18,9 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.decision import with_error
 from pipeline.results import Outcome, TrialResult
 from pipeline.spec import StudySpec
+from pipeline.wording import with_error
 
 REFRESHES_PER_SECOND = 4
 

@@ -25,7 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline import confirm, decision, holdout, optimization, review, training
+from pipeline import confirm, decision, holdout, optimization, review, training, wording
 from pipeline.cli import with_options
 from pipeline.conclusion import concluded
 from pipeline.ending import Ending
@@ -123,7 +123,7 @@ def table(ways: Sequence[Way], scores: dict[int, dict[str, float]], metric: str)
             rows.append([way.name, way.rule, "–", way.reason])
             continue
         tests = [f"{scores[way.n_epochs][name]:.4g}" for name in names]
-        score = decision.with_error(way.score, way.standard_error)
+        score = wording.with_error(way.score, way.standard_error)
         rows.append(
             [way.name, way.rule, str(way.n_epochs), score, f"{way.n_fold_epochs:,}", *tests]
         )
@@ -193,7 +193,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     account = review.Account.of(result, study, written)
     account = dataclasses.replace(account, ways=ways, scores=scores, remarks=remarks)
     page = review.reported(result, account, stem=stem_of(result, written), say=say).page
-    text = decision.answer(dataclasses.replace(result, report_path=page))
+    text = wording.answer(dataclasses.replace(result, report_path=page))
     facts["report"] = page and str(page)
     if options.compare or options.refit_each:
         facts["comparison"] = [

@@ -25,7 +25,7 @@ from contextlib import closing
 from types import ModuleType
 from typing import Any, Literal
 
-from pipeline import decision, optimization, review, tracking, training, warm_start
+from pipeline import decision, optimization, review, tracking, training, warm_start, wording
 from pipeline.batch import StopRequest, Waiting, only_run_of
 from pipeline.cli import check_together, with_options
 from pipeline.conclusion import concluded
@@ -260,7 +260,7 @@ def ending_with(result: StudyResult) -> Ending:
     page = result.report_path and str(result.report_path)
     costs = decision.costs_of(result)
     facts = {"decision": decided, "report": page, "run_url": result.run_url, "costs": costs}
-    return Ending(code, decision.answer(result), error=result.unsent, facts=facts)
+    return Ending(code, wording.answer(result), error=result.unsent, facts=facts)
 
 
 class _CallableModule(ModuleType):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import decision
+from pipeline import decision, wording
 from pipeline.choice import BestOfMean, EpochChoice
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
@@ -137,7 +137,7 @@ def test_the_best_trials_fit_is_in_the_decision_and_in_the_answer():
     assert diagnosis["kind"] == "overfitting"
     assert (diagnosis["from_epoch"], diagnosis["gap"], diagnosis["gap_at_end"]) == (3, 0.25, 2.0)
     line = f"  {'fit':<23}overfitting from epoch 3 on: validation gets worse while training"
-    assert line in decision.answer(study(best))
+    assert line in wording.answer(study(best))
 
 
 def test_without_a_refit_there_is_none():
@@ -145,7 +145,7 @@ def test_without_a_refit_there_is_none():
 
 
 def test_the_answer_is_read_by_a_person():
-    text = decision.answer(study(trial(3, 1.0), trial(0, 2.0), trial(1, 9.0, Outcome.PRUNED)))
+    text = wording.answer(study(trial(3, 1.0), trial(0, 2.0), trial(1, 9.0, Outcome.PRUNED)))
     assert text.startswith("Train with learning rate 0.04 for 2 epochs.\n")
     for part in (
         "1 ± 0.5  over 2 fold(s), lower is better",
@@ -166,7 +166,7 @@ def test_the_answer_is_read_by_a_person():
 
 
 def test_of_a_confirmed_trial_that_is_not_the_searchs_best_nothing_is_said_that_is_the_bests():
-    text = decision.answer(study(trial(3, 1.5), trial(0, 1.0), trial(4, 2.0)))
+    text = wording.answer(study(trial(3, 1.5), trial(0, 1.0), trial(4, 2.0)))
     assert "cannot be told from 0, the best on the search's folds: 3\n" in text
     # 1.25 is expected of taking the best of all, which had 1, not of trial 3, which had 1.5.
     assert "0.25 for that of trial and epoch (trial 0, not confirmed): expect 1.25" in text
@@ -174,7 +174,7 @@ def test_of_a_confirmed_trial_that_is_not_the_searchs_best_nothing_is_said_that_
 
 def test_the_answer_names_the_horizon_where_the_schedule_depends_on_it():
     annealed = dataclasses.replace(trial(0, 1.0), horizon_free=False)
-    text = decision.answer(study(annealed, schedule=Cosine()))
+    text = wording.answer(study(annealed, schedule=Cosine()))
     assert "for 2 epochs of a 5-epoch schedule." in text
 
 
@@ -183,9 +183,7 @@ def test_the_answer_says_what_one_fold_and_an_open_end_leave_out():
     params = {"learning_rate": 0.1, "max_epochs": 3, "batch_size": 32}
     nothing = Evidence((3,), None, None, None, None, None, 80)
     best = TrialResult(0, params, Outcome.COMPLETED, curves, 1.0, 3)
-    text = decision.answer(
-        study(best, refit=None, open_end="epoch 3 is the last", evidence=nothing)
-    )
+    text = wording.answer(study(best, refit=None, open_end="epoch 3 is the last", evidence=nothing))
     assert "UNDETERMINED           epoch 3 is the last: more epochs may be better" in text
     assert "one fold cannot say how sure this is" in text
     for part in ("±", "interval", "resampled", "too good", "refit"):
@@ -247,7 +245,7 @@ def test_a_test_score_that_was_not_a_number_is_read_and_can_be_shown(tmp_path):
     result = study(best, refit=refit)
     decision.write(path, decision.decision(result, {"run_id": "run"}))
     again = decision.refit_in(path, best, choice(2), Refit(), "run")
-    assert "loss nan" in decision.answer(dataclasses.replace(result, refit=again))
+    assert "loss nan" in wording.answer(dataclasses.replace(result, refit=again))
 
 
 def test_a_decision_without_a_refit_has_none_to_find(tmp_path):
@@ -267,9 +265,9 @@ def test_a_decision_without_a_refit_has_none_to_find(tmp_path):
     ],
 )
 def test_epochs_are_shown_as_runs(counts, text):
-    assert decision.span(counts) == text
+    assert wording.span(counts) == text
 
 
 def test_a_score_is_shown_with_its_error_if_it_has_one():
-    assert decision.with_error(0.09123456, 0.00831) == "0.09123 ± 0.0083"
-    assert decision.with_error(0.09123456, None) == "0.09123"
+    assert wording.with_error(0.09123456, 0.00831) == "0.09123 ± 0.0083"
+    assert wording.with_error(0.09123456, None) == "0.09123"

@@ -49,7 +49,8 @@ ABOVE_STEPS = {
     "cli", "cli_jobs", "conclusion", "confirm", "decision", "dry_run", "evaluation", "evidence",
     "holdout", "maintain", "nested", "observers", "out_of_fold", "progress", "question",
     "recording", "recovery", "refit", "retention", "review", "schedule", "search", "session",
-    "snapshots", "spending", "unwritten", "warm_start", "winner", "work", "worker", "workers",
+    "snapshots", "spending", "unwritten", "warm_start", "winner", "wording", "work",
+    "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

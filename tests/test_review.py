@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline import decision, review
+from pipeline import decision, review, wording
 from pipeline.choice import BestOfMean
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
@@ -281,7 +281,7 @@ def test_the_page_and_the_summary_lie_beside_the_decision(some, tmp_path):
     written = review.reported(some, account_of(some), say=pytest.fail)
     assert written.page == tmp_path / "report.html"
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == written.summary
-    told = dict(decision.findings(dataclasses.replace(some, report_path=written.page)))
+    told = dict(wording.findings(dataclasses.replace(some, report_path=written.page)))
     assert told["report"].endswith("report.html")
 
 

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pipeline import decision, warm_start
+from pipeline import warm_start, wording
 from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput, Interrupted
 from pipeline.evidence import equivalent_trials
@@ -64,7 +64,7 @@ def test_the_decision_says_whether_the_answer_moved(last_night, warm):
         "score": before.choice.score,
     }
     assert isinstance(written["moved"], bool)
-    line = next(line for line in decision.answer(result).splitlines() if "last time" in line)
+    line = next(line for line in wording.answer(result).splitlines() if "last time" in line)
     rate = before.best.params["learning_rate"]
     assert f"learning rate {rate:.3g} for {before.choice.n_epochs} epochs" in line
     assert ("not moved: " in line) is not written["moved"]

@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.choice import EpochChoice, choices_of_all_rules
 from pipeline.curves import FoldCurves
-from pipeline.decision import with_error
 from pipeline.plots import style
 from pipeline.results import StudyResult, TrialResult
+from pipeline.wording import with_error
 
 BEYOND = 1.5
 """Other trials are shown to half as many epochs again as the best one was trained."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline import decision, optimization
+from pipeline import decision, optimization, wording
 from pipeline.results import StudyResult
 from pipeline.review.times import Spans
 from pipeline.ways import Way
@@ -58,7 +58,7 @@ class Account:
             "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
             "machine": record.get("host.platform"),
             "CPUs": record.get("host.cpus"),
-            "decision": decision.short(result.decision_path),
+            "decision": wording.short(result.decision_path),
             "MLflow": result.run_url,
             "MLflow's UI": result.ui_command,
         }

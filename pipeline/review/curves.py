@@ -10,11 +10,11 @@ import numpy as np
 from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d, Span
 
 from pipeline.curves import FoldCurves
-from pipeline.decision import with_error
 from pipeline.plots.learning_curves import view
 from pipeline.results import StudyResult, TrialResult, ranked
 from pipeline.review import house
 from pipeline.review.house import CHOSEN, NEUTRAL, TRAINING, VALIDATION, Key, Picture
+from pipeline.wording import with_error
 
 N_OTHERS = 60
 """Other trials that are drawn, the best; more are a fog, and a file of many megabytes."""

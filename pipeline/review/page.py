@@ -11,7 +11,7 @@ from bokeh.resources import Resources
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from pipeline import decision
+from pipeline import wording
 from pipeline.optimization import N_FOR_IMPORTANCES
 from pipeline.results import StudyResult
 from pipeline.review import curves, rate_map, space, tables, timeline
@@ -34,7 +34,7 @@ def html(result: StudyResult, account: Account) -> str:
     return page.render(
         result=result,
         headline=headline(result),
-        findings=decision.findings(result),
+        findings=wording.findings(result),
         counts=tables.counts(result),
         pictures=pictures,
         slices=slices,

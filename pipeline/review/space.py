@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from bokeh.models import DataRange1d, FactorRange, NumeralTickFormatter, Range1d
 
-from pipeline.decision import with_error
 from pipeline.plots.style import scale
 from pipeline.results import Outcome, StudyResult, TrialResult
 from pipeline.review import house
 from pipeline.review.house import CHOSEN, VALIDATION, Key, Picture
 from pipeline.space import is_categorical, is_logarithmic
+from pipeline.wording import with_error
 
 
 def importance_bars(shares: Mapping[str, float]) -> Picture | None:

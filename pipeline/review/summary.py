@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from pipeline import decision
+from pipeline import wording
 from pipeline.results import StudyResult, TrialResult, ranked
 from pipeline.review.account import Account
 from pipeline.review.tables import ways_table
@@ -20,10 +20,10 @@ ELSEWHERE = ("decision", "report", "MLflow", "")
 def headline(result: StudyResult) -> str:
     """Return the answer in one sentence, with how sure it is."""
     best, choice, evidence = result.best, result.choice, result.evidence
-    score = decision.with_error(choice.score, choice.standard_error)
-    text = f"{decision.advice(result)}: {result.spec.objective.metric} {score}"
+    score = wording.with_error(choice.score, choice.standard_error)
+    text = f"{wording.advice(result)}: {result.spec.objective.metric} {score}"
     if evidence.score is not None:
-        text += f" ({decision.in_words(evidence.score)})"
+        text += f" ({wording.in_words(evidence.score)})"
     unsure = []
     if best.any_epoch and best.curves is not None:
         n_epochs = len(evidence.equivalent_epochs)
@@ -37,7 +37,7 @@ def headline(result: StudyResult) -> str:
 
 def markdown(result: StudyResult, account: Account) -> str:
     """Return the answer, the best trials and the ways as Markdown, in a few thousand characters."""
-    found = [pair for pair in decision.findings(result) if pair[0] not in ELSEWHERE]
+    found = [pair for pair in wording.findings(result) if pair[0] not in ELSEWHERE]
     ways = ways_table(result, account)
     rows = [[_plain(cell.text) for cell in row[:-1]] for row in ways.rows]
     lines = [
@@ -74,7 +74,7 @@ def _trial(trial: TrialResult, names: Sequence[str]) -> list[str]:
     curves, n_epochs = trial.curves, trial.best_n_epochs
     assert curves is not None
     assert n_epochs is not None
-    score = decision.with_error(curves.mean_after(n_epochs), curves.standard_error_after(n_epochs))
+    score = wording.with_error(curves.mean_after(n_epochs), curves.standard_error_after(n_epochs))
     values = [_plain(str(trial.params[name])) for name in names]
     rate = f"{trial.params['learning_rate']:.3g}"
     return [str(trial.number), trial.outcome.label, rate, *values, str(n_epochs), score]

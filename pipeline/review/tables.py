@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline import decision
+from pipeline import decision, wording
 from pipeline.results import StudyResult, TrialResult
 from pipeline.review.account import Account
 from pipeline.review.times import duration
@@ -96,7 +96,7 @@ def ways_table(result: StudyResult, account: Account) -> Table:
             scores = account.scores.get(way.n_epochs, {})
             row += [
                 Cell(str(way.n_epochs), way.n_epochs, "number", way.n_epochs / longest),
-                Cell(decision.with_error(way.score, way.standard_error), way.score, "number"),
+                Cell(wording.with_error(way.score, way.standard_error), way.score, "number"),
                 _number(way.n_fold_epochs or 0, "{:,}"),
                 *(_number(scores[name], "{:.4g}") for name in names),
             ]
