@@ -55,7 +55,14 @@ def study(*trials, folder, space=None, **fields):
         space=space or SPACE, objective=best.curves.objective,
     )  # fmt: skip
     evidence = Evidence((2, 3), (0, 1), Interval(0.8, 1.2, 0.95), None, None, None, 80)
-    given = {"evidence": evidence, "open_end": "", "n_extra_fold_epochs": 6, "refit": None}
+    given = {
+        "evidence": evidence,
+        "open_end": "",
+        "refit": None,
+        "fold_models": "",
+        "n_extra_fold_epochs": 6,
+        "n_extra_updates": 12,
+    }
     return StudyResult(
         spec=spec, signature="0" * 12, trials=trials, best=best,
         choice=BestOfMean().choose(best.curves, 20), run_url="#/runs/1", ui_command="mlflow ui",
