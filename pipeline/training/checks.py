@@ -29,9 +29,11 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     the monitored metric.
     """
     x, _ = preprocessed(data, fold, spec.preprocess)
-    model = call_builder(spec, typical_params(spec), fold_seed(spec.seed, fold.index))
+    params = typical_params(spec)
+    model = call_builder(spec, params, fold_seed(spec.seed, fold.index))
     check_labels(model, data.y)  # first: its messages are about labels, Keras's about tensors
-    add_variables(model, (x[:2], labels(data.y[:2])))
+    n_rows = int(params["batch_size"])  # a model may be made for batches of this size alone
+    add_variables(model, (x[:n_rows], labels(data.y[:n_rows])))
     check_objective(model, spec.objective.metric)
     return model
 

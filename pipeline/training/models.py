@@ -34,7 +34,7 @@ def row_order(seed: int, fold: int, epoch: int, rows: np.ndarray) -> np.ndarray:
 def build(spec: StudySpec, params: Mapping[str, Any], seed: int, batch: tuple) -> keras.Model:
     """Return a new model from the study's builder, with every variable it will ever have.
 
-    batch: (x, y) or (x, y, sample_weight) of a few rows, for shapes and types
+    batch: (x, y) or (x, y, sample_weight) of a batch's rows, for shapes and types
     Raises BadInput when the builder raises or what it returns cannot be trained.
     """
     model = call_builder(spec, params, seed)
@@ -148,13 +148,13 @@ def trained_variables(model: keras.Model) -> list[tf.Variable]:
 
 def values_of(variables: Iterable[tf.Variable]) -> tuple:
     """Return the variables' values now, which no later assignment changes."""
-    return tuple(tf.identity(variable) for variable in variables)
+    return tuple(variable.value() for variable in variables)
 
 
 def assign(variables: Iterable[tf.Variable], values: Iterable[Any]) -> None:
     """Set each variable to its value."""
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+        variable.assign(value, read_value=False)
 
 
 def logged_names(model: keras.Model) -> list[str]:

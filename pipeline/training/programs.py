@@ -203,7 +203,7 @@ class KerasProgram(ABC):
         """Return a new model and what training changes in it."""
         arrays = self._engine.arrays[fold]
         parts = (arrays.x, arrays.y, arrays.train_weight)
-        batch = tuple(part[:2] for part in parts if part is not None)
+        batch = tuple(part[: self._batch_size] for part in parts if part is not None)
         seed = fold_seed(self._engine.spec.seed, self._engine.folds[fold].start)
         model = build(self._engine.spec, params, seed, batch)
         return model, trained_variables(model)

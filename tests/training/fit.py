@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 from pipeline.folds import Fold
 from pipeline.training import LockstepTraining, Mode
@@ -25,6 +26,11 @@ class Fitted:
 
     curves: dict[str, list[float]]
     model: keras.Model
+
+
+def some_long(names: Iterable[str], quick: Sequence[str]) -> list[Any]:
+    """Mark all but the quick ones as long: the same code again, for completeness."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 def fit(

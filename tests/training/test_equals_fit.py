@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.data import Dataset
 from pipeline.folds import Fold, training_weights
-from tests.training.fit import assert_equals_fit, fit
+from tests.training.fit import assert_equals_fit, fit, some_long
 from tests.training.models import (
     N_CLASSES,
-    N_COLUMNS,
     batch_normalised,
     case,
     classes,
@@ -25,10 +23,7 @@ from tests.training.models import (
     hidden,
     images,
     numbers,
-    regression,
-    regularised,
     softmax,
-    tokens,
 )
 
 MODELS = {
@@ -40,16 +35,6 @@ MODELS = {
 }
 # 44 rows in two folds: 22 train, 22 validate.
 BATCHES = {"smaller last batch": 8, "no last batch": 11, "batch larger than rows": 32}
-
-
-@pytest.fixture(params=["plain", "stream"])
-def mode(request):
-    return request.param
-
-
-def some_long(names, quick):
-    """Mark all but the quick ones as long: the same code again, for completeness."""
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 @pytest.mark.parametrize("batches", some_long(BATCHES, ["smaller last batch", "no last batch"]))
@@ -265,103 +250,3 @@ def test_a_custom_test_step_is_honoured_and_hides_row_losses(mode):
     assert all(epoch.row_losses is None for epoch in training.last.values())
     case_.training(case_.engine(say=said.append))
     assert said == ["no row-level losses: the model has its own test_step"]
-
-
-def seeded_dropout(params):
-    return compiled(hidden(), keras.layers.Dropout(0.3, seed=7), softmax(), params=params)
-
-
-def embedded(params):
-    return compiled(
-        keras.layers.Embedding(16, 4), keras.layers.Flatten(), softmax(),
-        params=params, shape=(4,), dtype="int32",
-    )  # fmt: skip
-
-
-def frozen(params):
-    layer = keras.layers.BatchNormalization()
-    layer.trainable = False
-    return compiled(hidden(trainable=False), layer, hidden(), softmax(), params=params)
-
-
-def with_auc(params):
-    return compiled(
-        hidden(), keras.layers.Dense(1, activation="sigmoid"), params=params,
-        loss="binary_crossentropy", metrics=[keras.metrics.AUC(name="auc"), "accuracy"],
-    )  # fmt: skip
-
-
-def noisy(params):
-    return compiled(
-        keras.layers.GaussianNoise(0.1), hidden(), keras.layers.AlphaDropout(0.2), softmax(),
-        params=params,
-    )  # fmt: skip
-
-
-def recurrent(params):
-    return compiled(
-        keras.layers.Reshape((N_COLUMNS, 1)), keras.layers.GRU(4, dropout=0.2), softmax(),
-        params=params,
-    )  # fmt: skip
-
-
-def binary():
-    data = classes()
-    return Dataset(data.x, (data.y == 1).astype(int))
-
-
-MODELS_WITH_MORE = {
-    "L2": (regularised, classes, 0.0),
-    "seeded dropout": (seeded_dropout, classes, 0.0),
-    "noise": (noisy, classes, 0.0),
-    "recurrent": (recurrent, classes, 0.0),
-    "embedding of integers": (embedded, tokens, 0.0),
-    "frozen layers": (frozen, classes, 1e-5),
-    "AUC": (with_auc, binary, 0.0),
-    "regression": (regression, numbers, 0.0),
-    "regression on one column": (regression, lambda: numbers(column=True), 0.0),
-}
-
-
-QUICK_MODELS = [
-    "L2",
-    "seeded dropout",
-    "embedding of integers",
-    "frozen layers",
-    "AUC",
-    "regression",
-]
-
-
-@pytest.mark.parametrize("name", some_long(MODELS_WITH_MORE, QUICK_MODELS))
-def test_equals_fit_for(name, mode):
-    build, data, atol = MODELS_WITH_MORE[name]
-    assert_equals_fit(case(build, data()), atol=atol, mode=mode)
-
-
-def mixed_precision(params):
-    policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy("mixed_float16")
-    try:
-        return compiled(
-            hidden(), keras.layers.Dense(N_CLASSES),
-            keras.layers.Activation("softmax", dtype="float32"), params=params,
-        )  # fmt: skip
-    finally:
-        keras.mixed_precision.set_dtype_policy(policy)
-
-
-def test_mixed_precision_equals_fit(mode):
-    training = assert_equals_fit(case(mixed_precision), mode=mode)
-    assert training.last[0].row_losses is not None
-
-
-def test_preprocessing_is_fitted_on_the_folds_training_rows():
-    from sklearn.preprocessing import StandardScaler
-
-    case_ = case(dense, preprocess=StandardScaler())
-    training = case_.trained(1)
-    for fold in case_.folds:
-        x = StandardScaler().fit(case_.data.x[fold.train]).transform(case_.data.x)
-        fitted = fit(case_, fold, 1, x=x)
-        assert training.history("val_loss")[fold.index] == fitted.curves["val_loss"]

@@ -10,22 +10,20 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.folds import Fold
 from pipeline.schedules import Cosine
-from pipeline.training import FittedModel, fit_on_all_rows
+from pipeline.training import FittedModel, Mode, fit_on_all_rows
 from pipeline.training.fitted import Member
 from tests.training.fit import fit
 from tests.training.models import Case, case, dropout, with_every_state
 
 
-def refit(case: Case) -> FittedModel:
+def refit(case: Case, mode: Mode = "plain") -> FittedModel:
     number = len(case.folds)
-    return fit_on_all_rows(
-        case.spec, case.data, case.params, n_epochs=2, folds=[number], mode="plain"
-    )
+    return fit_on_all_rows(case.spec, case.data, case.params, n_epochs=2, folds=[number], mode=mode)
 
 
-def test_it_is_fit_on_all_rows_stopped_within_the_horizon():
+def test_it_is_fit_on_all_rows_stopped_within_the_horizon(mode):
     case_ = case(dropout, schedule=Cosine(), max_epochs=5)
-    fitted = refit(case_)
+    fitted = refit(case_, mode)
     rows = np.arange(case_.data.n_rows)
 
     def rate(fold, epochs, update):

@@ -17,9 +17,9 @@ from tests.training.models import advanced, case, with_every_state
 class Search:
     """A study with one finished trial of three epochs."""
 
-    def __init__(self):
+    def __init__(self, mode):
         self.case = case(with_every_state)
-        self.engine = self.case.engine()
+        self.engine = self.case.engine(mode)
         self.folds = Folds(self.case.folds, self.case.data.n_rows)
         training = self.case.training(self.engine)
         self.snapshots = {}
@@ -40,9 +40,9 @@ class Search:
         return lockstep
 
 
-@pytest.fixture(scope="module")
-def search():
-    return Search()
+@pytest.fixture(scope="module", params=["plain", "stream"])
+def search(request):
+    return Search(request.param)
 
 
 @pytest.fixture(autouse=True)

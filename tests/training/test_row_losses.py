@@ -100,26 +100,26 @@ def test_padding_of_smaller_folds_is_taken_out(batch_size):
         assert losses.mean() == pytest.approx(training.history("val_loss")[fold.index, -1], 1e-5)
 
 
-def test_they_are_without_sample_weights_and_regularisation():
+def test_they_are_without_sample_weights_and_regularisation(mode):
     def build(params):
         l2 = keras.regularizers.L2(0.1)
         return compiled(hidden(kernel_regularizer=l2), softmax(), params=params)
 
     data = classes(sample_weight=np.linspace(0.0, 3.0, 44))
     case_ = case(build, data)
-    training = case_.trained(1)
+    training = case_.trained(1, mode=mode)
     for fold in case_.folds:
         predicted = training.program.predict(0, training.states[fold.index], fold.validation)
         likelihood = predicted[np.arange(len(predicted)), data.y[fold.validation]]
         np.testing.assert_allclose(row_losses(training, fold.index), -np.log(likelihood), rtol=1e-4)
 
 
-def test_they_are_known_under_averaged_weights():
+def test_they_are_known_under_averaged_weights(mode):
     def build(params):
         optimizer = keras.optimizers.Adam(params["learning_rate"], use_ema=True)
         return compiled(hidden(), softmax(), params=params, optimizer=optimizer)
 
-    training = case(build).trained(2)
+    training = case(build).trained(2, mode=mode)
     losses = row_losses(training, 1)
     assert losses.mean() == pytest.approx(training.history("val_loss")[1, -1], 1e-5)
 
@@ -166,9 +166,9 @@ MISSING = {
 
 
 @pytest.mark.parametrize("reason", MISSING)
-def test_where_they_cannot_be_known_the_user_is_told_why(reason):
+def test_where_they_cannot_be_known_the_user_is_told_why(reason, mode):
     said: list[str] = []
     case_ = case(MISSING[reason], numbers(column=True))
-    training = advanced(case_.training(case_.engine(say=said.append)), 1)
+    training = advanced(case_.training(case_.engine(mode, say=said.append)), 1)
     assert training.last[0].row_losses is None
     assert said == [f"no row-level losses: {reason.strip()}"]
