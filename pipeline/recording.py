@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -93,6 +94,9 @@ def _opened(
             "data_fingerprint": question.data_fingerprint,
         },
         tags=tracking.provenance(question.home),
+        experiment_tags=tracking.experiment_tags(
+            question.spec.objective, now_ms=int(1000 * time.time())
+        ),
         keep_running=to_continue,
     )
 

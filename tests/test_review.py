@@ -252,7 +252,7 @@ def test_durations_are_read_by_a_person(seconds, text):
 
 def test_the_summary_is_markdown_of_the_answer_and_the_top_trials(some):
     text = markdown(some, account_of(some))
-    assert text.startswith("# named\n\n**Train with learning rate 0.01 for 3 epochs: val\\_loss 1")
+    assert text.startswith("**Train with learning rate 0.01 for 3 epochs: val\\_loss 1")
     assert "| 0 | stopped early | 0.01 | 20 | 32 | 3 | 1 ± 0.058 |" in text
     assert "| cross-validation | best | 3 |" in text
     assert "decision.json" in text.partition("## To repeat it")[2]
