@@ -265,7 +265,7 @@ def test_what_cannot_be_drawn_costs_no_answer(some, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pipeline.review.page.html", broken)
     heard: list[str] = []
-    written = review.reported(some, account_of(some), say=heard.append)
+    written = review.reported(some, lambda: account_of(some), say=heard.append)
     assert heard == ["the answer stands, but the report could not be made: RuntimeError: no fonts"]
     assert written.page is None
     assert [path.name for path in written.files] == ["report.md"]
@@ -278,7 +278,7 @@ def test_what_cannot_be_drawn_costs_no_answer(some, tmp_path, monkeypatch):
 
 
 def test_the_page_and_the_summary_lie_beside_the_decision(some, tmp_path):
-    written = review.reported(some, account_of(some), say=pytest.fail)
+    written = review.reported(some, lambda: account_of(some), say=pytest.fail)
     assert written.page == tmp_path / "report.html"
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == written.summary
     told = dict(decision.findings(dataclasses.replace(some, report_path=written.page)))
