@@ -135,6 +135,9 @@ def _opened(
             "data_fingerprint": question.data_fingerprint,
         },
         tags=tracking.provenance(question.home),
+        experiment_tags=tracking.experiment_tags(
+            question.spec.objective, now_ms=int(1000 * time.time())
+        ),
         keep_running=to_continue,
     )
 

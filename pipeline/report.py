@@ -190,8 +190,11 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     }
     ways, scores = compared(options, result, question, study)
     remarks = remarks_on(scores, result, question)
-    account = review.Account.of(result, study, written)
-    account = dataclasses.replace(account, ways=ways, scores=scores, remarks=remarks)
+
+    def account() -> review.Account:
+        found = review.Account.of(result, study, written)
+        return dataclasses.replace(found, ways=ways, scores=scores, remarks=remarks)
+
     page = review.reported(result, account, stem=stem_of(result, written), say=say).page
     text = wording.answer(dataclasses.replace(result, report_path=page))
     facts["report"] = page and str(page)

@@ -259,7 +259,7 @@ def test_durations_are_read_by_a_person(seconds, text):
 
 def test_the_summary_is_markdown_of_the_answer_and_the_top_trials(some):
     text = markdown(some, account_of(some))
-    assert text.startswith("# named\n\n**Train with learning rate 0.01 for 3 epochs: val\\_loss 1")
+    assert text.startswith("**Train with learning rate 0.01 for 3 epochs: val\\_loss 1")
     assert "| 0 | stopped early | 0.01 | 20 | 32 | 3 | 1 ± 0.058 |" in text
     assert "| cross-validation | best | 3 |" in text
     assert "decision.json" in text.partition("## To repeat it")[2]
@@ -272,7 +272,7 @@ def test_what_cannot_be_drawn_costs_no_answer(some, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pipeline.review.page.html", broken)
     heard: list[str] = []
-    written = review.reported(some, account_of(some), say=heard.append)
+    written = review.reported(some, lambda: account_of(some), say=heard.append)
     assert heard == ["the answer stands, but the report could not be made: RuntimeError: no fonts"]
     assert written.page is None
     assert [path.name for path in written.files] == ["report.md"]
@@ -285,7 +285,7 @@ def test_what_cannot_be_drawn_costs_no_answer(some, tmp_path, monkeypatch):
 
 
 def test_the_page_and_the_summary_lie_beside_the_decision(some, tmp_path):
-    written = review.reported(some, account_of(some), say=pytest.fail)
+    written = review.reported(some, lambda: account_of(some), say=pytest.fail)
     assert written.page == tmp_path / "report.html"
     assert (tmp_path / "report.md").read_text(encoding="utf-8") == written.summary
     told = dict(wording.findings(dataclasses.replace(some, report_path=written.page)))

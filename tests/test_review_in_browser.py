@@ -29,7 +29,7 @@ def page(tmp_path_factory):
     result = some_study(tmp_path_factory.mktemp("page"))
     worse = [dataclasses.replace(result.trials[1], number=n) for n in (10, 9)]
     result = dataclasses.replace(result, trials=(*result.trials, *worse))
-    return review.reported(result, account_of(result), say=pytest.fail).page
+    return review.reported(result, lambda: account_of(result), say=pytest.fail).page
 
 
 @pytest.fixture(scope="module")

@@ -41,8 +41,7 @@ def markdown(result: StudyResult, account: Account) -> str:
     ways = ways_table(result, account)
     rows = [[_plain(cell.text) for cell in row[:-1]] for row in ways.rows]
     lines = [
-        f"# {_plain(result.spec.name)}",
-        "",
+        # First what MLflow shows unfolded.
         f"**{_plain(headline(result))}**",
         "",
         *(f"- {_plain(label)}: {_plain(text)}" for label, text in found if text),

@@ -46,21 +46,25 @@ def illustrated(
     """
     folder = result.decision_path.parent
     pictures = _tried("the pictures", lambda: plots.draw(result, folder), say) or []
-    account = _tried("the report", lambda: Account.of(result, study, record), say)
-    if account is None:
-        return Written(None, "", pictures)
-    return reported(result, account, say=say, also=pictures)
+    return reported(result, lambda: Account.of(result, study, record), say=say, also=pictures)
 
 
 def reported(
     result: StudyResult,
-    account: Account,
+    account_of: Callable[[], Account],
     *,
     say: Callable[[str], None],
     stem: str = "report",
     also: Sequence[Path] = (),
 ) -> Written:
-    """Write the page and its summary. stem: of the files' names; also: files made before."""
+    """Write the page and its summary.
+
+    account_of: reads what is told beside the result; stem: of the files' names; also: files made
+        before
+    """
+    account = _tried("the report", account_of, say)
+    if account is None:
+        return Written(None, "", also)
     folder = result.decision_path.parent
     page = _tried("the report", lambda: _page(result, account, folder / f"{stem}.html"), say)
     summary = folder / f"{stem}.md"

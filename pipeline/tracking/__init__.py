@@ -11,9 +11,9 @@
         study.end("FINISHED")
 
 Read them in that order; what is done to runs are values, in `updates.py`. `records.py`,
-`summary.py` and `provenance.py` never import MLflow, which takes two seconds; `models.py` logs a
-fitted model and `served_model.py` is what then serves it. `removal.py` and `relocation.py` are for
-the store's upkeep.
+`summary.py`, `views.py` and `provenance.py` never import MLflow, which takes two seconds;
+`models.py` logs a fitted model and `served_model.py` is what then serves it. `removal.py` and
+`relocation.py` are for the store's upkeep.
 """
 
 import os
@@ -38,6 +38,7 @@ from pipeline.tracking.runs import StudyRun, TrialRun
 from pipeline.tracking.store import Store, open_store
 from pipeline.tracking.summary import study_summary
 from pipeline.tracking.unsent import Unsent
+from pipeline.tracking.views import experiment_tags
 from pipeline.tracking.writer import MetricWriter
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "deleted_by_hand",
     "end_left_running",
     "epoch_metrics",
+    "experiment_tags",
     "has_run",
     "log_fitted_model",
     "logged_studies",

@@ -75,11 +75,13 @@ class StudyRun:
         signature: str,
         tags: Mapping[str, str],
         params: Mapping[str, str],
+        experiment_tags: Mapping[str, str] | None = None,
         keep_running: Collection[str] = (),
     ) -> StudyRun:
         """Continue the run that has this signature, or create it.
 
         experiment: the study's name
+        experiment_tags: of the experiment. What is there stays: somebody may have changed a view
         params: texts. One that has changed since the first session becomes the tag `latest.<name>`
         keep_running: ids of trial runs that are left RUNNING: they will be continued, or another
             worker is at them
@@ -89,6 +91,7 @@ class StudyRun:
         def opened() -> StudyRun:
             client = store.client
             experiment_id = experiment_id_of(store, experiment)
+            _mark(client, experiment_id, experiment_tags or {})
             run = find_run(client, experiment_id, signature)
             if run is None:
                 name = f"{experiment} {signature}"
@@ -308,6 +311,14 @@ def _describe(
         params={k: v for k, v in wanted.items() if k not in logged},
         tags={**tags, **{f"latest.{k}": v for k, v in latest.items()}},
     ).send(client, run.info.run_id)
+
+
+def _mark(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> None:
+    """Set those tags of an experiment that it does not have."""
+    there = client.get_experiment(experiment_id).tags
+    for key, value in tags.items():
+        if key not in there:
+            client.set_experiment_tag(experiment_id, key, value)
 
 
 def _context_tags() -> dict[str, str]:
