@@ -84,8 +84,9 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "--max-updates", type=int, metavar="N", help="optimizer steps in all, summed over folds"
     )
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow's store (default: mlruns/mlflow.db)"
-    )
+        "--tracking-uri", metavar="URI",
+        help="MLflow's store (default: that of MLFLOW_TRACKING_URI, or else mlruns/mlflow.db)",
+    )  # fmt: skip
     parser.add_argument(
         "--warm-start", type=n_trials, nargs="?", const=5, default=0, metavar="N",
         help="begin a new study with the N best trials (5) of the latest earlier one of its name",

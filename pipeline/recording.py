@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import optimization, tracking, training
+from pipeline.addresses import tracking_uri_of
 from pipeline.errors import Interrupted, StoreUnavailable
 from pipeline.progress import Display
 from pipeline.question import Question
@@ -17,7 +18,8 @@ from pipeline.question import Question
 class Stores:
     """Where a search keeps its records, and how long it waits for them.
 
-    tracking_uri: MLflow's store; None is `mlruns/mlflow.db` in the study's project
+    tracking_uri: MLflow's store; None is that of MLFLOW_TRACKING_URI, or else `mlruns/mlflow.db` in
+        the study's project
     storage: Optuna's, a journal file or a URL; None is a journal in the study's folder
     patience_secs: how long a store that is locked or away is tried again
     """
@@ -34,7 +36,10 @@ class Stores:
         Raises BadInput and StoreUnavailable. The caller holds the study's lock.
         """
         store = tracking.open_store(
-            self.tracking_uri, question.home, patience_secs=self.patience_secs, say=say
+            tracking_uri_of(self.tracking_uri),
+            question.home,
+            patience_secs=self.patience_secs,
+            say=say,
         )
         journal = self.storage or question.folder / "journal.log"
         study = optimization.open_study(
