@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+
+
+def tracking_uri_of(given: str | None) -> str | None:
+    """Return the tracking URI that was given, or else MLflow's variable's; None for the default."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
 def mask_password(text: str) -> str:

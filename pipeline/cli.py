@@ -147,8 +147,9 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
 def add_tracking(parser: argparse.ArgumentParser) -> None:
     """Add where runs are logged."""
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow's store (default: mlruns/mlflow.db)"
-    )
+        "--tracking-uri", metavar="URI",
+        help="MLflow's store (default: that of MLFLOW_TRACKING_URI, or else mlruns/mlflow.db)",
+    )  # fmt: skip
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline import training
-from pipeline.addresses import mask_password
+from pipeline.addresses import mask_password, tracking_uri_of
 from pipeline.machine import places
 from pipeline.progress import duration
 from pipeline.question import pose
@@ -28,7 +28,7 @@ def cost_of(
     typical = training.typical_params(spec)
     updates = [updates_per_epoch(len(fold.train), int(typical["batch_size"])) for fold in folds]
     most = spec.budget.n_trials * len(folds) * spec.longest_horizon
-    store = tracking_uri or f"sqlite:///{question.home / 'mlruns' / 'mlflow.db'}"
+    store = tracking_uri_of(tracking_uri) or f"sqlite:///{question.home / 'mlruns' / 'mlflow.db'}"
     return {
         "study": question.name,
         "rows": question.rows,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import optimization, tracking, training
+from pipeline.addresses import tracking_uri_of
 from pipeline.batch import StopRequest
 from pipeline.errors import Interrupted, StoreUnavailable
 from pipeline.progress import Display
@@ -23,7 +24,8 @@ POLL_SECS = 0.5
 class Stores:
     """Where a search keeps its records, and how long it waits for them.
 
-    tracking_uri: MLflow's store; None is `mlruns/mlflow.db` in the study's project
+    tracking_uri: MLflow's store; None is that of MLFLOW_TRACKING_URI, or else `mlruns/mlflow.db` in
+        the study's project
     storage: Optuna's, a journal file or a URL; None is a journal in the study's folder
     patience_secs: how long a store that is locked or away is tried again
     """
@@ -49,7 +51,10 @@ class Stores:
     def tracking_for(self, question: Question, *, say: Callable[[str], None]) -> tracking.Store:
         """Return MLflow's store. Raises BadInput and StoreUnavailable."""
         return tracking.open_store(
-            self.tracking_uri, question.home, patience_secs=self.patience_secs, say=say
+            tracking_uri_of(self.tracking_uri),
+            question.home,
+            patience_secs=self.patience_secs,
+            say=say,
         )
 
     def study_begun_by_another(self, question: Question) -> Any:

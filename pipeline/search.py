@@ -67,7 +67,8 @@ def search(
 ) -> StudyResult:
     """Run or continue a study to the end of its budget and return its answer.
 
-    tracking_uri: MLflow's store; None is `mlruns/mlflow.db` in the study's project
+    tracking_uri: MLflow's store; None is that of MLFLOW_TRACKING_URI, or else `mlruns/mlflow.db` in
+        the study's project
     storage: Optuna's, a journal file or a URL; None is a journal in the study's folder
     store_patience_secs: how long a store that is locked or away is tried again. When MLflow's does
         not come back the answer is given all the same, and says what is `unsent`

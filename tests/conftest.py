@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -6,6 +7,8 @@ import pytest
 from pipeline.tracking.store import open_store
 from tests.kill import FIELDS, answer_in, finish
 from tests.tiny_study import runs_of, write_study
+
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # of whoever runs the tests: they have their own stores
 
 
 @pytest.fixture(scope="session")

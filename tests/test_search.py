@@ -1,13 +1,15 @@
 """Whole searches, with a real Keras model, a real MLflow store and a real Optuna journal."""
 
 import json
+import os
+import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.errors import Interrupted
+from pipeline.errors import BadInput, Interrupted
 from pipeline.results import Outcome, StudyResult, TrialResult
 from pipeline.search import search
 from tests.tiny_study import StopAt, bits, client, runs_of, tiny
@@ -144,3 +146,21 @@ def test_another_seed_is_another_study(searched):
     assert other.signature != result.signature
     assert other.decision_path != result.decision_path
     assert json.loads(result.decision_path.read_text())["seed"] == 0
+
+
+def test_mlflows_variable_names_the_store_and_what_is_given_goes_before_it(home, monkeypatch):
+    spec = tiny(home, fields="dict(budget=Budget(n_trials=1))")
+    shutil.copy(home / "mlruns" / "mlflow.db", home / "named.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///named.db")
+    assert str(home / "named.db") in search(spec).ui_command
+    assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///named.db"
+    given = search(spec, tracking_uri="sqlite:///mlruns/mlflow.db")
+    assert str(home / "mlruns" / "mlflow.db") in given.ui_command
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///somewhere")
+    with pytest.raises(BadInput, match="MLFLOW_TRACKING_URI"):
+        search(spec)
+
+
+def test_a_search_leaves_mlflows_variable_as_it_was(home):
+    search(tiny(home, fields="dict(budget=Budget(n_trials=1))"))
+    assert "MLFLOW_TRACKING_URI" not in os.environ

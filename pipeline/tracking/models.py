@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -91,7 +92,9 @@ def _log(
     import mlflow
     from mlflow.models import Model as SavedModel
 
-    before = mlflow.get_tracking_uri()
+    # Both belong to the caller, in a notebook; setting the one sets the other.
+    variable = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    before: Any = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     try:
         mlflow.set_tracking_uri(tracking_uri)
         mlflow.set_experiment(experiment_id=experiment_id)
@@ -106,7 +109,10 @@ def _log(
             **_flavor(files),
         )
     finally:
-        mlflow.set_tracking_uri(before)  # it belongs to whoever called, in a notebook
+        mlflow.set_tracking_uri(before)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if variable is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
     return str(info.model_uri)
 
 

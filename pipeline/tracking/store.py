@@ -100,7 +100,7 @@ def _opened(tracking_uri: str | None, home: Path) -> Store:
     dialect = scheme.partition("+")[0]
     if "://" not in tracking_uri or dialect not in DATABASES:
         raise BadInput(
-            "tracking_uri must be http://…, https://… or a database "
+            "tracking_uri (or MLFLOW_TRACKING_URI) must be http://…, https://… or a database "
             f"({', '.join(f'{name}://…' for name in DATABASES)}), got "
             f"{mask_password(tracking_uri)!r}"
         )
