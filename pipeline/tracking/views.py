@@ -13,7 +13,6 @@ from pipeline.objective import Objective
 from pipeline.tracking.records import storable_key
 
 VIEW_TAG = "mlflow.sharedViewState."
-KIND_TAG = "mlflow.experimentKind"
 
 VIEW_NAME = "Trials, best first"
 
@@ -41,7 +40,4 @@ def experiment_tags(objective: Objective, *, now_ms: int) -> dict[str, str]:
         "orderByAsc": objective.direction == "minimize",
     }
     view = {"name": VIEW_NAME, "createdAt": now_ms, "updatedAt": now_ms}
-    return {
-        KIND_TAG: "custom_model_development",
-        VIEW_TAG + view_key(objective): json.dumps({**view, "state": json.dumps(state)}),
-    }
+    return {VIEW_TAG + view_key(objective): json.dumps({**view, "state": json.dumps(state)})}

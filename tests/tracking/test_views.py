@@ -2,7 +2,7 @@ import json
 
 from pipeline.objective import Objective
 from pipeline.tracking.records import trial_summary
-from pipeline.tracking.views import KIND_TAG, VIEW_TAG, experiment_tags
+from pipeline.tracking.views import VIEW_TAG, experiment_tags
 
 ACCURACY = Objective("val_accuracy", "maximize")
 
@@ -26,8 +26,8 @@ def test_the_best_trial_is_first_in_either_direction():
 def test_a_view_that_somebody_changed_stays(store, open_study, objective):
     tags = experiment_tags(objective, now_ms=0)
     study = open_study(experiment_tags=tags)
-    assert store.client.get_experiment(study.experiment_id).tags[KIND_TAG]
     key = f"{VIEW_TAG}trials-val_loss"
+    assert store.client.get_experiment(study.experiment_id).tags[key] == tags[key]
     store.client.set_experiment_tag(study.experiment_id, key, "mine")
     open_study(experiment_tags=tags)
     assert store.client.get_experiment(study.experiment_id).tags[key] == "mine"
