@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,9 +88,14 @@ class StopRequest:
     An epoch that goes on for `grace_secs` more is given up: `last_words` leaves everything as it
     was after the epoch before, and the process ends. A second signal ends it at once, also in the
     middle of a long call into a library.
+
+    ignored_then: signals that are ignored after the first one of any kind
     """
 
-    def __init__(self, grace_secs: float = GRACE_SECS) -> None:
+    def __init__(
+        self, grace_secs: float = GRACE_SECS, *, ignored_then: Collection[signal.Signals] = ()
+    ) -> None:
+        self._ignored_then = ignored_then
         self.signal: signal.Signals | None = None
         self.last_words: Callable[[], None] = lambda: None
         self._grace_secs = grace_secs
@@ -125,7 +130,8 @@ class StopRequest:
         # Python runs handlers between its own instructions only; the system's default does not
         # wait for the end of a compilation.
         for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+            ignored = each in self._ignored_then
+            signal.signal(each, signal.SIG_IGN if ignored else signal.SIG_DFL)
         self._timer = threading.Timer(self._grace_secs, self._give_up)
         self._timer.daemon = True
         self._timer.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,15 @@ def evaluate(
 
     Returns the result, and the states of its folds where its mean is best.
     """
+    try:
+        return _evaluated(proposal, session)
+    finally:
+        session.claims.release(proposal.number)
+
+
+def _evaluated(
+    proposal: optimization.Proposal, session: Session
+) -> tuple[TrialResult, training.Kept | None]:
     run = session.run.start_trial(
         proposal.number, proposal.params, run_id=proposal.note.get("mlflow_run")
     )
@@ -61,7 +71,9 @@ def evaluate(
     if result.outcome is not Outcome.INTERRUPTED:
         session.snapshots.drop(name)
     run.end(result, session.spec.objective)
-    session.claims.release(proposal.number)
+    if result.outcome is Outcome.INTERRUPTED:
+        with suppress(StoreUnavailable):  # whoever goes on with it asks MLflow what it has
+            session.run.flush()
     session.display.trial_ended(result)
     return result, trial.kept
 

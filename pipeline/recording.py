@@ -63,7 +63,9 @@ class Stores:
         if isinstance(storage, Path) and not storage.exists():
             return None
         with suppress(StoreUnavailable):  # not there yet
-            study = optimization.read_study(storage, question.name)
+            study = optimization.read_study(
+                storage, question.name, patience_secs=self.patience_secs
+            )
             return study if "engine" in study.user_attrs else None
         return None
 
@@ -84,8 +86,11 @@ def joining(
     patience_secs = stores.patience_secs
     with tracking.MetricWriter(store.client, unsent=unsent, patience_secs=patience_secs) as writer:
         names = {"experiment": question.spec.name, "signature": question.signature}
+        start = time.monotonic()
         while (run := tracking.StudyRun.join(store, writer, **names)) is None:
             stop.raise_if_asked()
+            if time.monotonic() - start > patience_secs:
+                raise StoreUnavailable(f"{store.address} has no run of this study to join")
             time.sleep(POLL_SECS)
         yield run
 

@@ -10,19 +10,24 @@ def complete_runs(session: Session) -> None:
     """Write to MLflow what a killed process no longer could, and say how many runs that were.
 
     Optuna knows of a trial's end at once, MLflow a moment later: the last epochs of such a trial,
-    its summary and its status are written now.
+    its summary and its status are written now. A process that is alive may be writing the same:
+    the times are kept, so MLflow takes the two for one. A run that Optuna does not know of was
+    only just created.
     """
-    running, n_completed = session.run.running(), 0
+    run, n_completed = session.run, 0
+    run.flush()
+    running = run.running()
     for trial in optimization.finished(session.study, session.spec):
         name = f"trial_{trial.number:03d}"
         session.snapshots.drop(name)
         run_id = optimization.run_id_of(session.study, trial.number)
         if run_id not in running:
             continue
-        run = session.run.start_trial(trial.number, trial.params, run_id=run_id)
-        for n_epochs, metrics in session.unwritten.read(name).items():
-            run.log_epoch(n_epochs, metrics)
-        run.end(trial, session.spec.objective)
+        trial_run = run.start_trial(trial.number, trial.params, run_id=run_id)
+        for n_epochs, (timestamp_ms, metrics) in session.unwritten.read(name).items():
+            trial_run.log_epoch(n_epochs, metrics, timestamp_ms=timestamp_ms)
+        trial_run.end(trial, session.spec.objective)
         n_completed += 1
+    run.end_all_but(optimization.run_ids(session.study))
     if n_completed:
         session.display.say(f"{n_completed} run(s) of a killed process completed in MLflow")

@@ -19,7 +19,9 @@ if __name__ == "__main__":
 import argparse
 import dataclasses
 import json
+import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from types import ModuleType
@@ -90,12 +92,17 @@ def search(
         question = pose(spec, n_workers=crew.n_workers if crew else 1, say=display.say)
         plan = None if confirm is None else Plan.of(confirm, question)
         stores = Stores(tracking_uri, storage, store_patience_secs)
+        # A process that joins and then answers has its time once.
+        timeout = spec.budget.timeout_secs
+        deadline = None if timeout is None else time.monotonic() + timeout
         waiting = {
             "skip": None,
             "wait": Waiting(display.say, stop),
-            "join": Joining(question, display, stop, stores),
+            "join": Joining(question, display, stop, stores, deadline),
         }[if_running]
-        return search_on(question, display, stop, stores, plan, n_warm_trials, crew, waiting)
+        return search_on(
+            question, display, stop, stores, plan, n_warm_trials, crew, waiting, deadline
+        )
 
 
 def nested_search(
@@ -130,6 +137,7 @@ def search_on(
     n_warm_trials: int = 0,
     crew: Crew | None = None,
     waiting: Waiting | None = None,
+    deadline: float | None = None,
 ) -> StudyResult:
     """Open or create everything that a search works with, and run it."""
     folder = question.folder
@@ -140,7 +148,7 @@ def search_on(
         engine = engine_of(study, question, display)
         known = optimization.run_ids(study)
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
-            session = Session.of(question, study, engine, run, display, stop)
+            session = Session.of(question, study, engine, run, display, stop, deadline)
             stop.last_words = session.leave
             count_settled(session)
             count_confirmed(session)
@@ -150,8 +158,9 @@ def search_on(
                 kept = run_trials(session)
             else:
                 supervise(crew, session)
+            complete_runs(session)  # other workers may have died
             result = answer(session, session.finished.all(), kept, plan)
-        session.unwritten.clear()
+        session.unwritten.forget(f"trial_{trial.number:03d}" for trial in result.trials)
         return dataclasses.replace(result, unsent=run.writer.left_behind)
 
 
@@ -227,9 +236,10 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     facts: what is known so far goes here, to be told also when this raises
     """
     stores = {"tracking_uri": options.tracking_uri, "storage": options.storage}
+    started_in = os.getcwd()  # a study file may go elsewhere
     spec = with_options(load_study(options.study), options)
     check_together(options)
-    crew = Crew.of(options, spec)
+    crew = Crew.of(options, spec, started_in)
     facts["study"] = spec.name
     if options.dry_run:
         rows = cost_of(spec, **stores, n_workers=crew.n_workers if crew else 1)

@@ -55,14 +55,18 @@ class Session:
         run: tracking.StudyRun,
         display: Display,
         stop: StopRequest,
+        deadline: float | None = None,
     ) -> Session:
-        """Return the session of this process, with what it keeps in the study's folder."""
+        """Return the session of this process, with what it keeps in the study's folder.
+
+        deadline: by the monotonic clock; None is the budget's time from now on
+        """
         spec, folder = question.spec, question.folder
         return cls(
             question, study, *engine, run, display, stop,
             Snapshots(folder / "snapshots", say=display.say),
             Unwritten(folder / "unwritten"),
-            Spending(spec, len(question.folds)),
+            Spending(spec, len(question.folds), deadline),
             optimization.Claims(folder / "claims"),
             optimization.Finished(study, spec),
         )  # fmt: skip
@@ -79,9 +83,12 @@ class Session:
 
         n_fold_epochs, n_updates: of what is being trained; answering: it is for the answer
         """
-        return bool(self.stop) or bool(
-            self.spending.over(n_fold_epochs, n_updates, answering=answering)
-        )
+        if self.stop:
+            return True
+        over = self.spending.over(n_fold_epochs, n_updates, answering=answering)
+        if over and not answering:
+            self.spending.ended_by = over
+        return bool(over)
 
     def must_stop_trial(
         self, proposal: optimization.Proposal, lockstep: training.LockstepTraining

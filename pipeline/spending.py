@@ -17,11 +17,13 @@ REFIT_FACTOR = 1.25
 class Spending:
     """Epochs and updates of all sessions, time of this one.
 
+    deadline: when this session's time is over, by the clock; None is its budget from now on
     ended_by: which budget ended the search, as workers say who did not get further; "" if none did
     """
 
     spec: StudySpec
     n_folds: int
+    deadline: float | None = None
     ended_by: str = ""
     clock: Callable[[], float] = field(default=lambda: time.monotonic())
     _start: float = field(init=False)
@@ -32,6 +34,8 @@ class Spending:
 
     def __post_init__(self) -> None:
         self._start = self.clock()
+        if self.deadline is None and self.spec.budget.timeout_secs is not None:
+            self.deadline = self._start + self.spec.budget.timeout_secs
 
     @property
     def n_fold_epochs(self) -> int:
@@ -42,12 +46,6 @@ class Spending:
     def n_updates(self) -> int:
         """Of the same."""
         return self._searched[1] + sum(n for _, n in self._besides.values())
-
-    @property
-    def deadline(self) -> float | None:
-        """When the session's time is over, by its clock; None when it is not limited."""
-        timeout = self.spec.budget.timeout_secs
-        return None if timeout is None else self._start + timeout
 
     def count(self, trials: Sequence[TrialResult], *, here: TrialResult | None = None) -> None:
         """Count the finished trials, of all sessions and workers; `here` was trained by this one.
@@ -82,13 +80,13 @@ class Spending:
         n_fold_epochs, n_updates: of what is being trained
         answering: spend what was kept back
         """
-        budget, secs = self.spec.budget, self.clock() - self._start
+        budget, now = self.spec.budget, self.clock()
         kept_back = 0.0 if answering else self._kept_back
         n_epochs = self.n_fold_epochs + n_fold_epochs
-        if budget.timeout_secs is not None:
+        if budget.timeout_secs is not None and self.deadline is not None:
             n_here = self._n_here + n_fold_epochs
-            secs_kept_back = kept_back * secs / n_here if n_here else 0.0
-            if secs + min(secs_kept_back, budget.timeout_secs / 2) > budget.timeout_secs:
+            secs_kept_back = kept_back * (now - self._start) / n_here if n_here else 0.0
+            if now + min(secs_kept_back, budget.timeout_secs / 2) > self.deadline:
                 return f"timeout_secs={budget.timeout_secs:g}"
         # One epoch of all folds more would be too much.
         n_more = kept_back + self.n_folds

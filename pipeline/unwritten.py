@@ -6,14 +6,13 @@ A trial's epochs are kept here before Optuna is told that the trial is over, unt
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.files import write_whole
 
-Epochs = Mapping[int, Mapping[str, float]]
-"""Number of epochs → what is logged after it."""
+Epochs = Mapping[int, tuple[int, Mapping[str, float]]]
+"""Number of epochs → when it was logged, in milliseconds since 1970, and what."""
 
 
 class Unwritten:
@@ -32,11 +31,12 @@ class Unwritten:
         path = self._path(name)
         if not path.exists():
             return {}
-        return {int(n): metrics for n, metrics in json.loads(path.read_bytes()).items()}
+        return {int(n): (at, metrics) for n, (at, metrics) in json.loads(path.read_bytes()).items()}
 
-    def clear(self) -> None:
-        """Forget all: MLflow has them."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget these trials': MLflow has them. Other workers may be keeping theirs."""
+        for name in names:
+            self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"

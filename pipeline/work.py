@@ -7,7 +7,9 @@ shares the study's folder and its stores.
 from __future__ import annotations
 
 import functools
+import itertools
 import time
+from collections.abc import Collection, Sequence
 from contextlib import closing
 
 from pipeline import optimization, training
@@ -18,8 +20,9 @@ from pipeline.files import disk_errors
 from pipeline.progress import Display
 from pipeline.question import Question
 from pipeline.recording import POLL_SECS, Stores, joining
-from pipeline.results import Outcome
+from pipeline.results import Outcome, TrialResult
 from pipeline.session import Session, engine_of
+from pipeline.spec import Budget
 
 
 def run_trials(session: Session) -> training.Kept | None:
@@ -31,7 +34,7 @@ def run_trials(session: Session) -> training.Kept | None:
     trials = session.finished.all()
     session.display.search_started(spec, len(session.question.folds), trials)
     session.spending.count(trials)
-    kept, n_failures = None, 0
+    kept, before = None, {trial.number for trial in trials}
     while not session.must_stop():
         proposal = session.next_proposal()
         if proposal is None:
@@ -48,43 +51,67 @@ def run_trials(session: Session) -> training.Kept | None:
         best = optimization.best(trials, spec)
         if best is not None and best.number == result.number:
             kept = states
-        n_failures = n_failures + 1 if result.outcome is Outcome.FAILED else 0
-        if n_failures >= budget.max_failures_in_a_row:
-            raise StudyFailed(
-                f"{n_failures} trials in a row failed "
-                f"(budget.max_failures_in_a_row={budget.max_failures_in_a_row}); "
-                f"the last one: {result.reason}"
-            )
+        raise_after_failures(trials, before, budget)
     trials = session.finished.all()
     if session.stop.signal is not None:
         raise Interrupted(
             f"{session.stop.signal.name}: stopped after {len(trials)} finished trial(s); "
             "the same command continues"
         )
-    if len(trials) < budget.n_trials:
-        session.spending.ended_by = session.spending.over()
-        if optimization.exhausted(session.study, spec):
-            session.display.say(f"the sampler has no more to propose after {len(trials)} trial(s)")
+    if len(trials) >= budget.n_trials:
+        session.spending.ended_by = ""
+    elif optimization.exhausted(session.study, spec):
+        session.display.say(f"the sampler has no more to propose after {len(trials)} trial(s)")
     return kept
 
 
-def join(question: Question, display: Display, stop: StopRequest, stores: Stores) -> str:
+def raise_after_failures(
+    trials: Sequence[TrialResult], before: Collection[int], budget: Budget
+) -> None:
+    """Raise StudyFailed when so many trials in a row have failed, whoever trained them.
+
+    before: numbers of those that had ended before this session
+    """
+    failed = itertools.takewhile(
+        lambda trial: trial.outcome is Outcome.FAILED,
+        (trial for trial in reversed(trials) if trial.number not in before),
+    )
+    reasons = [trial.reason for trial in failed]
+    if len(reasons) >= budget.max_failures_in_a_row:
+        raise StudyFailed(
+            f"{len(reasons)} trials in a row failed "
+            f"(budget.max_failures_in_a_row={budget.max_failures_in_a_row}); "
+            f"the last one: {reasons[0]}"
+        )
+
+
+def join(
+    question: Question,
+    display: Display,
+    stop: StopRequest,
+    stores: Stores,
+    deadline: float | None = None,
+) -> str:
     """Work beside the process that holds the study, as long as there is a trial to train.
 
+    deadline: by the monotonic clock; None is the budget's time from now on
     Returns which budget ended it, in words; "" when none did, or nobody holds the study.
     """
-    while (study := stores.study_begun_by_another(question)) is None:
+    study = None
+    while study is None:
         stop.raise_if_asked()
         if not is_held(question.folder):
             return ""
-        time.sleep(POLL_SECS)
+        study = stores.study_begun_by_another(question)
+        if study is None:
+            time.sleep(POLL_SECS)
     with (
         closing(display),
         disk_errors(question.folder),
         joining(stores, question, display, stop) as run,
     ):
         engine = engine_of(study, question, display)
-        session = Session.of(question, study, engine, run, display, stop)
+        session = Session.of(question, study, engine, run, display, stop, deadline)
         stop.last_words = session.leave
         run_trials(session)
         return session.spending.ended_by
@@ -94,10 +121,15 @@ class Joining(Waiting):
     """Waits for the process that holds the study, and first trains what trials there are."""
 
     def __init__(
-        self, question: Question, display: Display, stop: StopRequest, stores: Stores
+        self,
+        question: Question,
+        display: Display,
+        stop: StopRequest,
+        stores: Stores,
+        deadline: float | None,
     ) -> None:
         super().__init__(display.say, stop)
-        self._join = functools.partial(join, question, display, stop, stores)
+        self._join = functools.partial(join, question, display, stop, stores, deadline)
         self._joined = False
 
     def __call__(self, holder: str) -> None:

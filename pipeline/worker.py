@@ -14,10 +14,8 @@ if __name__ == "__main__":
 
 import argparse
 import ctypes
-import dataclasses
 import os
 import signal
-import time
 from typing import Any
 
 from pipeline.batch import StopRequest
@@ -25,7 +23,7 @@ from pipeline.cli import with_options
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode
 from pipeline.progress import Lines
-from pipeline.question import Question, pose
+from pipeline.question import pose
 from pipeline.recording import Stores
 from pipeline.study_file import load_study
 from pipeline.work import join
@@ -37,7 +35,8 @@ PR_SET_PDEATHSIG = 1
 
 def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     """Work for the supervisor, and tell it which budget was over."""
-    display, stop = Lines(), StopRequest(WORKER_GRACE_SECS)
+    # A scheduler may signal all processes of a job, and the supervisor each once more.
+    display, stop = Lines(), StopRequest(WORKER_GRACE_SECS, ignored_then=[signal.SIGTERM])
     with stop.listening():
         stop_with(options.supervisor)
         spec = with_options(load_study(options.study), options)
@@ -48,27 +47,17 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
                 "was its file, or its data, changed a moment ago?"
             )
         stores = Stores(options.tracking_uri, options.storage, options.store_patience)
-        ended_by = join(until(options.until, question), display, stop, stores)
+        ended_by = join(question, display, stop, stores, options.until)
     return Ending(ExitCode.SUCCESS, facts={"budget_over": ended_by})
 
 
 def stop_with(supervisor: int) -> None:
-    """Ask this process to stop when its supervisor dies, where the system can."""
+    """Ask this process to stop when its supervisor dies, where the system can.
+
+    Not by SIGTERM: a worker that is stopping already ends at once then.
+    """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        prctl(PR_SET_PDEATHSIG, signal.SIGINT)
     if os.getppid() != supervisor:  # it died before that
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def until(deadline: float | None, question: Question) -> Question:
-    """Return the question with the time that is left.
-
-    deadline: in seconds of the monotonic clock, which all processes of a machine share
-    """
-    if deadline is None:
-        return question
-    left = max(deadline - time.monotonic(), 0.001)
-    spec = question.spec
-    budget = dataclasses.replace(spec.budget, timeout_secs=left)
-    return dataclasses.replace(question, spec=dataclasses.replace(spec, budget=budget))
+        os.kill(os.getpid(), signal.SIGINT)

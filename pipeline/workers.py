@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ from pipeline.errors import (
 )
 from pipeline.machine import Place, n_workers_for, places
 from pipeline.recovery import complete_runs
+from pipeline.results import Outcome
 from pipeline.session import Session
 from pipeline.spec import StudySpec
+from pipeline.work import raise_after_failures
 
 POLL_SECS = 0.2
 """Between two looks at what the workers are at."""
@@ -43,7 +45,7 @@ WORKER_GRACE_SECS = GRACE_SECS - 5
 """As `GRACE_SECS`, in a worker: it must have ended before its supervisor gives up."""
 
 MAX_DEATHS_EACH = 2
-"""Deaths per worker without a trial that ended meanwhile: more would follow, for ever."""
+"""Deaths per worker without a trial that came to a value: more would follow, for ever."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,20 @@ class Crew:
     """How many workers there are to be, and what each is told of the study.
 
     arguments: of `python -m pipeline.worker`: the study file, and the changes of its fields
+    folder: which relative paths among them are relative to
     """
 
     n_workers: int
     arguments: Sequence[str]
+    folder: str
 
     @classmethod
-    def of(cls, options: argparse.Namespace, spec: StudySpec) -> Crew | None:
+    def of(cls, options: argparse.Namespace, spec: StudySpec, folder: str) -> Crew | None:
         """Return the crew that the command line asks for; None to train in this process."""
         n = options.workers
         if n == "auto":
             n = n_workers_for(len(training.GPUS), spec.threads, spec.budget.n_trials)
-        return None if n == 1 else cls(n, arguments_of(options))
+        return None if n == 1 else cls(n, arguments_of(options), folder)
 
 
 def supervise(crew: Crew, session: Session) -> None:
@@ -71,19 +75,20 @@ def supervise(crew: Crew, session: Session) -> None:
     Raises Interrupted after a signal, when all workers have stopped; StudyFailed and
     StoreUnavailable when a worker ended with that, or workers go on dying.
     """
-    study, watch = session.study, _Watch(session)
-    if not optimization.begun(study) and not optimization.n_to_begin(study, session.spec):
+    watch = _Watch(session)
+    session.spending.count(session.finished.all())
+    if watch.is_all_done() or session.must_stop():
         return
     try:
         with _started(crew, session) as workers:
             _attend(workers, watch, session)
     finally:
-        session.run.writer.adopt()
         with suppress(StoreUnavailable):  # said when the run ends
+            session.run.writer.adopt()
             complete_runs(session)
     session.spending.count(session.finished.all())
     session.stop.raise_if_asked()
-    if optimization.begun(study) and not session.spending.ended_by:
+    if not watch.is_all_done() and not session.spending.ended_by:
         raise Interrupted("the workers were asked to stop; the same command continues")
 
 
@@ -98,6 +103,7 @@ def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None
                 worker.ask_to_stop()
         if (n_now := watch.look()) > n_finished:
             n_finished, n_deaths = n_now, 0
+        raise_after_failures(session.finished.all(), watch.before, session.spec.budget)
         for worker in workers:
             code = worker.ended()
             if code is None or code == ExitCode.INTERRUPTED:
@@ -108,10 +114,10 @@ def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None
             if code > 0:
                 raise worker.error(code)
             n_deaths += 1
-            killed_by = signal.Signals(-code).name
+            killed_by = name_of(-code)
             if n_deaths > MAX_DEATHS_EACH * len(workers):
                 raise StudyFailed(
-                    f"{n_deaths} workers died and no trial ended meanwhile, the last one by "
+                    f"{n_deaths} workers died and no trial came to its end meanwhile, the last one by "
                     f"{killed_by}: is the memory enough for {len(workers)}? What it said is in "
                     f"{worker.log}"
                 )
@@ -135,7 +141,7 @@ def _started(crew: Crew, session: Session) -> Iterator[list[_Worker]]:
         *(() if deadline is None else ("--until", str(deadline))),
     ]
     workers = [
-        _Worker(number, place, told, folder / f"{number}.log")
+        _Worker(number, place, replace(crew, arguments=told), folder)
         for number, place in enumerate(places(crew.n_workers, len(training.GPUS)), start=1)
     ]
     threads = session.question.threads_for(crew.n_workers)
@@ -152,28 +158,39 @@ def _started(crew: Crew, session: Session) -> Iterator[list[_Worker]]:
             worker.end()
 
 
+def name_of(number: int) -> str:
+    """Return a signal's name; not every number has one."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 class _Worker:
     """A worker's process, and the one that takes its place when it dies."""
 
-    def __init__(self, number: int, place: Place, arguments: Sequence[str], log: Path) -> None:
-        self.number, self.log = number, log
+    def __init__(self, number: int, place: Place, crew: Crew, folder: Path) -> None:
+        self.number, self.log = number, folder / f"{number}.log"
+        self._output = folder / f"{number}.json"
         self._command = [
-            *(sys.executable, "-m", "pipeline.worker", *arguments),
+            *(sys.executable, "-m", "pipeline.worker", *crew.arguments),
             *("--gpu-share", str(place.gpu_share)),
         ]
+        self._folder = crew.folder
         self._environment = dict(os.environ)
         if place.gpu is not None:
             self._environment["CUDA_VISIBLE_DEVICES"] = place.gpu
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._told: dict[str, Any] = {}
-        log.write_bytes(b"")
+        self.log.write_bytes(b"")
 
     def start(self) -> None:
         """Start a process; Ctrl-C in the terminal does not reach it, only its supervisor does."""
-        with self.log.open("ab") as log:
+        # Files, not pipes: what a worker has started may live on and keep a pipe open.
+        with self.log.open("ab") as log, self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
-                text=True, env=self._environment, start_new_session=True,
+                self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=log,
+                cwd=self._folder, env=self._environment, start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -185,9 +202,8 @@ class _Worker:
         """Return the exit code, below 0 for a signal, once; None before and after that."""
         if self._process is None or (code := self._process.poll()) is None:
             return None
-        assert self._process.stdout is not None
-        with self._process.stdout as output, suppress(ValueError):  # one that died said nothing
-            self._told = json.loads(output.read())
+        with suppress(ValueError):  # one that died said nothing
+            self._told = json.loads(self._output.read_bytes())
         self._process = None
         return code
 
@@ -199,10 +215,9 @@ class _Worker:
     def error(self, code: int) -> PipelineError:
         """Return the error that it ended with."""
         reason = self._told.get("error") or f"ended with exit code {code}"
-        kinds = {kind.exit_code: kind for kind in (StoreUnavailable, BadInput)}
-        return kinds.get(ExitCode(code), StudyFailed)(
-            f"worker {self.number}: {reason}; what it said is in {self.log}"
-        )
+        kinds = (kind for kind in (StoreUnavailable, BadInput) if kind.exit_code == code)
+        kind = next(kinds, StudyFailed)
+        return kind(f"worker {self.number}: {reason}; what it said is in {self.log}")
 
     def ask_to_stop(self) -> None:
         """Let it stop after its epoch."""
@@ -216,7 +231,7 @@ class _Worker:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=GRACE_SECS)
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
 
 
 class _Watch:
@@ -225,13 +240,21 @@ class _Watch:
     def __init__(self, session: Session) -> None:
         self._session = session
         spec, trials = session.spec, session.finished.all()
-        self._finished = {trial.number for trial in trials}
+        self.before = frozenset(trial.number for trial in trials)
+        self._finished = set(self.before)
         self._begun: dict[int, int] = {}
         self._horizon_free = spec.schedule is None or spec.schedule.horizon_free
         session.display.search_started(spec, len(session.question.folds), trials)
 
+    def is_all_done(self) -> bool:
+        """Whether no trial is begun, or still to be."""
+        study = self._session.study
+        return not optimization.begun(study) and not optimization.n_to_begin(
+            study, self._session.spec
+        )
+
     def look(self) -> int:
-        """Tell what is new; return how many trials have finished."""
+        """Tell what is new; return how many trials have finished without failing."""
         session = self._session
         for trial in optimization.begun(session.study):
             params = {**session.spec.fixed, **trial.params}
@@ -249,4 +272,5 @@ class _Watch:
             if result.number not in self._finished:
                 self._finished.add(result.number)
                 session.display.trial_ended(result)
-        return len(self._finished)
+        results = session.finished.all()
+        return sum(result.outcome is not Outcome.FAILED for result in results)

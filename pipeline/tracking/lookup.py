@@ -65,13 +65,18 @@ def running_trials(client: MlflowClient, experiment_id: str, run_id: str) -> lis
     return [run.info.run_id for run in _pages(client, experiment_id, query)]
 
 
-def mend(client: MlflowClient, parent: Run, keep_running: Collection[str]) -> int:
-    """Mark trials that nobody trains any more as KILLED; return how many there were."""
-    left = running_trials(client, parent.info.experiment_id, parent.info.run_id)
-    dead = [run_id for run_id in left if run_id not in keep_running]
-    for run_id in dead:
-        client.set_tag(run_id, "reason", "the process that trained it died")
-        client.set_terminated(run_id, "KILLED")
+def mend(
+    client: MlflowClient, experiment_id: str, run_id: str, keep_running: Collection[str]
+) -> int:
+    """Mark trials that nobody trains any more as KILLED; return how many there were.
+
+    run_id: the study's
+    """
+    left = running_trials(client, experiment_id, run_id)
+    dead = [trial for trial in left if trial not in keep_running]
+    for trial in dead:
+        client.set_tag(trial, "reason", "the process that trained it died")
+        client.set_terminated(trial, "KILLED")
     return len(dead)
 
 
@@ -87,7 +92,7 @@ def end_left_running(store: Store, experiment: str, signature: str) -> int:
         run = None if found is None else find_run(client, found.experiment_id, signature)
         if run is None:
             return 0
-        n_ended = mend(client, run, keep_running=())
+        n_ended = mend(client, found.experiment_id, run.info.run_id, keep_running=())
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
             n_ended += 1

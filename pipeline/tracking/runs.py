@@ -101,7 +101,7 @@ class StudyRun:
             else:
                 MOMENTS.not_before(run.info.end_time)
                 client.update_run(run.info.run_id, status="RUNNING")
-                mended = mend(client, run, keep_running)
+                mended = mend(client, experiment_id, run.info.run_id, keep_running)
             _describe(client, run, params, tags)
             return cls(store, writer, experiment_id, run.info.run_id, mended)
 
@@ -224,6 +224,15 @@ class StudyRun:
         with readable_errors(f"the study's runs cannot be read in {self.store.address}"):
             return patiently(read, patience_secs=self.writer.patience_secs)
 
+    def end_all_but(self, known: Collection[str]) -> None:
+        """Mark trials' runs as KILLED that are RUNNING, and are none of the known ones."""
+
+        def end() -> None:
+            mend(self.store.client, self.experiment_id, self.run_id, known)
+
+        with readable_errors(f"the study's runs cannot be ended in {self.store.address}"):
+            patiently(end, patience_secs=self.writer.patience_secs)
+
     def flush(self) -> None:
         """Write everything. Raises StoreUnavailable when something is not written."""
         self.writer.flush()
@@ -269,25 +278,29 @@ class TrialRun:
     """The run of one trial. Nothing here waits for the store.
 
     last_epoch: the number of epochs that are in the store, or queued for it
-    epochs: what was logged by this process, by number of epochs
+    epochs: what was logged by this process and when, by number of epochs
     """
 
     def __init__(self, run_id: str, writer: MetricWriter, last_epoch: int = 0) -> None:
         self.run_id = run_id
         self.last_epoch = last_epoch
-        self.epochs: dict[int, Mapping[str, float]] = {}
+        self.epochs: dict[int, tuple[int, Mapping[str, float]]] = {}
         self._writer = writer
 
-    def log_epoch(self, n_epochs: int, metrics: Mapping[str, float]) -> None:
+    def log_epoch(
+        self, n_epochs: int, metrics: Mapping[str, float], *, timestamp_ms: int | None = None
+    ) -> None:
         """Queue the metrics after `n_epochs` epochs, unless they were logged before.
 
         metrics: as from `records.epoch_metrics`
+        timestamp_ms: at which another process queued them, too: MLflow takes the two for one
         """
-        self.epochs[n_epochs] = metrics
+        timestamp_ms = timestamp_ms or MOMENTS.now()
+        self.epochs[n_epochs] = (timestamp_ms, metrics)
         if n_epochs <= self.last_epoch:
             return
         self.last_epoch = n_epochs
-        self._writer.put(self.run_id, _storable_metrics(metrics), n_epochs)
+        self._writer.put(self.run_id, _storable_metrics(metrics), n_epochs, timestamp_ms)
 
     def end(self, result: TrialResult, objective: Objective) -> None:
         """Queue the summary, the tags and the status."""

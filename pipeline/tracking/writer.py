@@ -99,9 +99,18 @@ class MetricWriter:
         """Why something is not in the store, in one line; empty when all is well."""
         return self._failure or self._refusal
 
-    def put(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-        """Queue metrics of a run; returns at once, whatever the store does."""
-        self.update(Metrics(run_id, dict(metrics), step, MOMENTS.now()))
+    def put(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        step: int,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Queue metrics of a run; returns at once, whatever the store does.
+
+        timestamp_ms: of them, since 1970; None is now
+        """
+        self.update(Metrics(run_id, dict(metrics), step, timestamp_ms or MOMENTS.now()))
 
     def update(self, update: Update) -> None:
         """Queue any update; what is no metric is sent after all that was queued before it."""

@@ -57,7 +57,8 @@ def set_up(threads: int | None, *, gpu_share: float = 1.0) -> list[str]:
             if gpu_share == 1.0:
                 tf.config.experimental.set_memory_growth(gpu, True)
                 continue
-            limit_mb = int(gpu_share * gpu_memory_mb())
+            # Each process has a context of its own beside what TensorFlow takes.
+            limit_mb = int(0.9 * gpu_share * gpu_memory_mb())
             limited = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb)
             tf.config.set_logical_device_configuration(gpu, [limited])
         if GPUS:
