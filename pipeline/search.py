@@ -19,11 +19,11 @@ if __name__ == "__main__":
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
@@ -236,7 +236,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     facts: what is known so far goes here, to be told also when this raises
     """
     stores = {"tracking_uri": options.tracking_uri, "storage": options.storage}
-    started_in = os.getcwd()  # a study file may go elsewhere
+    started_in = Path.cwd()  # a study file may go elsewhere
     spec = with_options(load_study(options.study), options)
     check_together(options)
     crew = Crew.of(options, spec, started_in)

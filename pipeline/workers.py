@@ -58,10 +58,10 @@ class Crew:
 
     n_workers: int
     arguments: Sequence[str]
-    folder: str
+    folder: Path
 
     @classmethod
-    def of(cls, options: argparse.Namespace, spec: StudySpec, folder: str) -> Crew | None:
+    def of(cls, options: argparse.Namespace, spec: StudySpec, folder: Path) -> Crew | None:
         """Return the crew that the command line asks for; None to train in this process."""
         n = options.workers
         if n == "auto":
@@ -117,8 +117,8 @@ def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None
             killed_by = name_of(-code)
             if n_deaths > MAX_DEATHS_EACH * len(workers):
                 raise StudyFailed(
-                    f"{n_deaths} workers died and no trial came to its end meanwhile, the last one by "
-                    f"{killed_by}: is the memory enough for {len(workers)}? What it said is in "
+                    f"{n_deaths} workers died and no trial came to its end meanwhile, the last one "
+                    f"by {killed_by}: is the memory enough for {len(workers)}? What it said is in "
                     f"{worker.log}"
                 )
             if not asked:

@@ -92,7 +92,7 @@ def end_left_running(store: Store, experiment: str, signature: str) -> int:
         run = None if found is None else find_run(client, found.experiment_id, signature)
         if run is None:
             return 0
-        n_ended = mend(client, found.experiment_id, run.info.run_id, keep_running=())
+        n_ended = mend(client, run.info.experiment_id, run.info.run_id, keep_running=())
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, "KILLED")
             n_ended += 1
