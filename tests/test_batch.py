@@ -128,6 +128,20 @@ def test_a_second_signal_ends_the_process_at_once(second, then):
         assert listener.wait(timeout=5) == -second
 
 
+def test_a_worker_hears_its_supervisor_once_and_its_death_at_once():
+    patient = LISTEN.format(then="time.sleep(60)").replace(
+        "StopRequest()", "StopRequest(ignored_then=[15])"
+    )
+    with process(patient) as listener:
+        listener.send_signal(signal.SIGTERM)
+        assert line(listener) == "SIGTERM"
+        listener.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            listener.wait(timeout=0.5)
+        listener.send_signal(signal.SIGINT)
+        assert listener.wait(timeout=5) == -signal.SIGINT
+
+
 def test_handlers_are_given_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     stop = StopRequest()

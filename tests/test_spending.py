@@ -98,6 +98,15 @@ def test_time_is_kept_back_at_the_speed_that_was_measured():
     assert budget.over(answering=True) == "timeout_secs=100"
 
 
+def test_a_deadline_that_was_set_before_is_kept():
+    now = [70.0]
+    budget = spending(lambda: now[0], timeout_secs=100.0)
+    earlier = replace(budget, deadline=100.0)
+    now[0] = 101.0
+    assert earlier.over() == "timeout_secs=100"
+    assert budget.over() == ""
+
+
 def test_no_more_than_half_of_the_time_is_kept_back():
     now = [0.0]
     budget = spending(lambda: now[0], timeout_secs=100.0)

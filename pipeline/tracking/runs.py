@@ -226,12 +226,9 @@ class StudyRun:
 
     def end_all_but(self, known: Collection[str]) -> None:
         """Mark trials' runs as KILLED that are RUNNING, and are none of the known ones."""
-
-        def end() -> None:
-            mend(self.store.client, self.experiment_id, self.run_id, known)
-
+        ids, patience_secs = (self.experiment_id, self.run_id), self.writer.patience_secs
         with readable_errors(f"the study's runs cannot be ended in {self.store.address}"):
-            patiently(end, patience_secs=self.writer.patience_secs)
+            patiently(lambda: mend(self.store.client, *ids, known), patience_secs=patience_secs)
 
     def flush(self) -> None:
         """Write everything. Raises StoreUnavailable when something is not written."""
