@@ -114,7 +114,10 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    ["flipped", *(pytest.param(each, marks=pytest.mark.long) for each in ("cut", "empty"))],
+)
 def test_a_damaged_snapshot_costs_its_epochs_and_nothing_else(home, uninterrupted, damage):
     study = write_study(home, fields=FIELDS)
     assert killed(study, "before report", 3)

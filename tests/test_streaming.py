@@ -52,7 +52,14 @@ SHORT = """dict(engine='auto', budget=Budget(n_trials={}), space={{
     "learning_rate": FloatDistribution(1e-3, 1e-1, log=True), "max_epochs": 2}})"""
 
 
-@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "run_eagerly=True", "tf.py_function",
+        *(pytest.param(each, marks=pytest.mark.long) for each in list(REASONS)[1:]
+          if each != "tf.py_function"),
+    ],
+)  # fmt: skip
 def test_a_search_of_it_answers_and_says_why_it_streams(home, reason):
     display = Heard()
     result = search(tiny(home, builder=REASONS[reason], fields=SHORT.format(1)), display=display)

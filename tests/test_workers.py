@@ -157,6 +157,7 @@ def test_a_worker_killed_among_three_is_replaced_and_a_signal_stops_all(home, al
     assert_as_alone(home, alone)
 
 
+@pytest.mark.long
 def test_workers_stop_with_their_supervisor(home, alone):
     study = study_in(home)
     with searching(study, "--workers", "2") as search:
@@ -195,6 +196,7 @@ def test_one_that_joined_goes_on_and_answers_when_the_first_dies(home, alone):
     assert_as_alone(home, alone)
 
 
+@pytest.mark.long
 def test_one_that_joined_gives_the_same_answer_as_the_first(home, alone):
     with two_at_once(study_in(home)) as processes:
         (one, one_said), (other, other_said) = map(ended, processes)
@@ -217,6 +219,7 @@ def test_budgets_count_every_workers_epochs(home):
     assert 200 <= told["costs"]["fold_epochs"] <= 450 + 2 * 3
 
 
+@pytest.mark.long
 def test_what_ends_a_worker_ends_the_search_with_its_reason(home):
     study = study_in(home)
     text = study.read_text()
