@@ -11,7 +11,7 @@ import numpy as np
 from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.curves import FoldCurves
 from pipeline.errors import StoreUnavailable, in_one_line
-from pipeline.results import Outcome, TrialResult
+from pipeline.results import Outcome, TrialResult, trial_name
 from pipeline.session import Session
 
 MAX_DEATHS = 2
@@ -40,7 +40,7 @@ def _evaluated(
     proposal.write_note("mlflow_run", run.run_id)
     session.display.trial_started(proposal.number, proposal.params)
     start = time.perf_counter()
-    name = f"trial_{proposal.number:03d}"
+    name = trial_name(proposal.number)
     if proposal.begin_attempt(session.snapshots.n_epochs(name)) >= MAX_DEATHS:
         trial = Training().ended(
             Outcome.FAILED,

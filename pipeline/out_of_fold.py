@@ -16,7 +16,7 @@ from pipeline.curves import FoldCurves
 from pipeline.files import write_whole
 from pipeline.folds import Folds
 from pipeline.question import Question
-from pipeline.results import TrialResult
+from pipeline.results import TrialResult, trial_name
 from pipeline.spec import StudySpec
 
 MAX_VALUES = 50_000_000
@@ -51,12 +51,12 @@ def keep(question: Question, trial: TrialResult, row_losses: Sequence[np.ndarray
     row_losses: as from `LockstepTraining.row_losses`
     """
     if trial.curves is not None and row_losses is not None:
-        _write(_path(question, f"trial_{trial.number:03d}"), as_in(trial.curves, row_losses) or ())
+        _write(_path(question, trial_name(trial.number)), as_in(trial.curves, row_losses) or ())
 
 
 def of_trial(question: Question, trial: TrialResult) -> list[np.ndarray] | None:
     """Return what `keep` wrote, None where the losses were not known."""
-    path = _path(question, f"trial_{trial.number:03d}")
+    path = _path(question, trial_name(trial.number))
     return _read(path) if path.exists() else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline import optimization
+from pipeline.results import trial_name
 from pipeline.session import Session
 
 
@@ -18,7 +19,7 @@ def complete_runs(session: Session) -> None:
     run.flush()
     running = run.running()
     for trial in optimization.finished(session.study, session.spec):
-        name = f"trial_{trial.number:03d}"
+        name = trial_name(trial.number)
         session.snapshots.drop(name)
         run_id = optimization.run_id_of(session.study, trial.number)
         if run_id not in running:

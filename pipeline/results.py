@@ -156,6 +156,11 @@ class TrialResult:
         return 0 if self.curves is None else self.curves.values.size
 
 
+def trial_name(number: int) -> str:
+    """Return the name under which a trial's files lie in the study's folder."""
+    return f"trial_{number:03d}"
+
+
 def ranked(trials: Iterable[TrialResult], objective: Objective) -> list[TrialResult]:
     """Return the trials that have a value, best first, the earlier of equals first."""
     with_value = [(trial.value, trial) for trial in trials if trial.value is not None]

@@ -43,7 +43,7 @@ from pipeline.question import Question, pose
 from pipeline.recording import Stores, recording
 from pipeline.recovery import complete_runs
 from pipeline.refit import make_models
-from pipeline.results import Outcome, StudyResult, TrialResult
+from pipeline.results import Outcome, StudyResult, TrialResult, trial_name
 from pipeline.retry import DEFAULT_PATIENCE_SECS
 from pipeline.session import Session, engine_of
 from pipeline.spec import StudySpec
@@ -160,7 +160,7 @@ def search_on(
                 supervise(crew, session)
             complete_runs(session)  # other workers may have died
             result = answer(session, session.finished.all(), kept, plan)
-        session.unwritten.forget(f"trial_{trial.number:03d}" for trial in result.trials)
+        session.unwritten.forget(trial_name(trial.number) for trial in result.trials)
         return dataclasses.replace(result, unsent=run.writer.left_behind)
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipeline.results import trial_name
+
 
 class Claims:
     """One worker's, in a folder that all workers of the study share.
@@ -63,4 +65,4 @@ class Claims:
         self._held.pop(number).release()
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"trial_{number:03d}.lock"
+        return self._folder / f"{trial_name(number)}.lock"
