@@ -45,7 +45,7 @@ def assert_as_if_nothing_had_happened(home, uninterrupted, points):
 
 
 # Two at a time: a search goes on from where the first left it, and dies again elsewhere.
-@pytest.mark.parametrize("points", np.array(kills(12, 0), dtype=object).reshape(6, 2, 2).tolist())
+@pytest.mark.parametrize("points", np.array(kills(10, 0), dtype=object).reshape(5, 2, 2).tolist())
 def test_a_search_that_is_killed_ends_as_if_nothing_had_happened(home, uninterrupted, points):
     assert_as_if_nothing_had_happened(home, uninterrupted, points)
 
@@ -71,7 +71,9 @@ def given_up(study, n_epochs, signal_number=signal.SIGTERM):
     (study.parent / "stuck").unlink()
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.long)]
+)
 def test_an_epoch_that_is_too_long_is_given_up(home, uninterrupted, signal_number):
     study = write_study(home, fields=FIELDS)
     given_up(study, 2, signal_number)
@@ -84,6 +86,7 @@ def test_an_epoch_that_is_too_long_is_given_up(home, uninterrupted, signal_numbe
     assert_mlflow_tells_the_truth(home, n_epochs)
 
 
+@pytest.mark.long
 def test_one_that_is_given_up_again_and_again_is_no_death_of_its_trial(home, uninterrupted):
     study = write_study(home, fields=FIELDS)
     for _ in range(MAX_DEATHS + 1):
@@ -131,6 +134,7 @@ def test_a_damaged_snapshot_costs_its_epochs_and_nothing_else(home, uninterrupte
     assert_mlflow_tells_the_truth(home, n_epochs)
 
 
+@pytest.mark.long
 def test_a_snapshot_of_another_version_is_kept_and_ends_the_search(home, uninterrupted):
     study = write_study(home, fields=FIELDS)
     assert killed(study, "before report", 3)

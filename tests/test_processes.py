@@ -22,6 +22,7 @@ def seeds(n_in_ci, n_long):
 
 
 @seeds(1, 12)
+@pytest.mark.long
 def test_a_storm_of_signals_changes_nothing(home, uninterrupted, seed):
     study, random = write_study(home, fields=FIELDS), np.random.default_rng(seed)
     for _ in range(6):
@@ -46,7 +47,7 @@ def command_at(arguments, said, instant):
 
 
 @seeds(1, 20)
-@pytest.mark.parametrize("if_running", ["skip", "wait"])
+@pytest.mark.parametrize("if_running", ["skip", pytest.param("wait", marks=pytest.mark.long)])
 def test_of_two_started_at_the_same_instant_one_searches(tmp_path, uninterrupted, if_running, seed):
     """In an empty project, so that both would create its stores."""
     study = write_study(tmp_path, fields=FIELDS)
@@ -100,6 +101,7 @@ def test_a_clock_that_jumps_in_a_search_changes_nothing(home, uninterrupted, jum
     assert_the_latest_is_shown(home, uninterrupted)
 
 
+@pytest.mark.long
 def test_nor_does_one_that_was_put_back_between_two_sessions(home, uninterrupted):
     options = [str(write_study(home, fields=FIELDS))]
     code, said = ended(search_until, options, interrupt, home, "report", 6)

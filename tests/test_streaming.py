@@ -55,9 +55,8 @@ SHORT = """dict(engine='auto', budget=Budget(n_trials={}), space={{
 @pytest.mark.parametrize(
     "reason",
     [
-        "run_eagerly=True", "tf.py_function",
-        *(pytest.param(each, marks=pytest.mark.long) for each in list(REASONS)[1:]
-          if each != "tf.py_function"),
+        "run_eagerly=True",
+        *(pytest.param(each, marks=pytest.mark.long) for each in list(REASONS)[1:]),
     ],
 )  # fmt: skip
 def test_a_search_of_it_answers_and_says_why_it_streams(home, reason):
@@ -75,6 +74,7 @@ def test_a_search_of_it_answers_and_says_why_it_streams(home, reason):
     assert np.isfinite(result.best.curves.values).all()
 
 
+@pytest.mark.long
 def test_a_signal_ends_the_epoch_and_the_same_command_continues_to_the_same_bits(
     home, tmp_path_factory
 ):
@@ -98,6 +98,7 @@ def test_a_compiled_mode_that_is_set_is_refused_before_training(home):
         search(spec)
 
 
+@pytest.mark.long
 def test_an_ordinary_model_streams_where_it_is_asked_to_and_its_price_is_told(home):
     fields = "dict(engine='stream', budget=Budget(n_trials=1))"
     cost = cost_of(tiny(home, fields=fields), tracking_uri=None, storage=None)

@@ -181,6 +181,7 @@ def two_at_once(study: Path) -> Iterator[list[subprocess.Popen[str]]]:
         yield [one, other]
 
 
+@pytest.mark.long
 def test_one_that_joined_goes_on_and_answers_when_the_first_dies(home, alone):
     study = study_in(home)
     with two_at_once(study) as processes:
@@ -209,6 +210,7 @@ def test_one_that_joined_gives_the_same_answer_as_the_first(home, alone):
     assert_as_alone(home, alone)
 
 
+@pytest.mark.long
 def test_budgets_count_every_workers_epochs(home):
     study = study_in(home)
     with searching(study, "--workers", "2", "--max-fold-epochs", "450") as search:
