@@ -165,6 +165,7 @@ def test_a_repeated_command_trains_nothing_and_one_more_trial_trains_one(confirm
     assert len([line for line in heard.lines if line.startswith("trial") and "again" in line]) == 1
 
 
+@pytest.mark.long
 def test_interrupted_between_two_trials_it_continues_to_the_same_bits(confirmed, home):
     spec, stop = tiny(home), StopAtLine("trial")
     with pytest.raises(Interrupted, match="the same command continues"):

@@ -90,6 +90,7 @@ def test_so_does_a_limit_on_the_size_of_files(home, uninterrupted, point, call):
 
 
 @pytest.mark.parametrize(("folder", "point", "call"), in_ci_and_long(READ_ONLY, MORE_READ_ONLY))
+@pytest.mark.long
 def test_a_store_that_becomes_read_only_ends_the_search_which_goes_on_when_it_can_be_written(
     disk, migrated_database, uninterrupted, folder, point, call
 ):

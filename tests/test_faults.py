@@ -95,6 +95,7 @@ def test_one_that_is_given_up_again_and_again_is_no_death_of_its_trial(home, uni
     assert answer_in(home) == uninterrupted[0]
 
 
+@pytest.mark.long
 def test_a_trial_at_which_processes_die_in_vain_fails_and_the_search_goes_on(home):
     study = write_study(home, fields=FIELDS)
     assert killed(study, "before report", 1)
@@ -117,10 +118,8 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["flipped", *(pytest.param(each, marks=pytest.mark.long) for each in ("cut", "empty"))],
-)
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.long
 def test_a_damaged_snapshot_costs_its_epochs_and_nothing_else(home, uninterrupted, damage):
     study = write_study(home, fields=FIELDS)
     assert killed(study, "before report", 3)

@@ -204,6 +204,7 @@ def test_the_same_command_again_trains_nothing_and_says_the_same(refereed):
     assert not [line for line in heard.lines if "…" in line]
 
 
+@pytest.mark.long
 def test_interrupted_in_its_second_fold_it_continues_to_the_same_bits(refereed, home):
     class StopInSecond(StopAt):
         def __init__(self):

@@ -93,7 +93,8 @@ def assert_the_latest_is_shown(home, uninterrupted):
         assert run.data.metrics["trained_epochs"] == n_epochs[int(run.data.tags["trial"])]
 
 
-@pytest.mark.parametrize("jump", [pytest.param(jump_forward, marks=pytest.mark.long), jump_back])
+@pytest.mark.parametrize("jump", [jump_forward, jump_back])
+@pytest.mark.long
 def test_a_clock_that_jumps_in_a_search_changes_nothing(home, uninterrupted, jump):
     options = [str(write_study(home, fields=FIELDS)), "--timeout", "1h"]
     code, said = ended(search_until, options, jump, home, "winner", 2)

@@ -177,6 +177,7 @@ def test_a_signal_stops_the_refit_too(home):
     assert search(spec).refit is not None
 
 
+@pytest.mark.long
 def test_what_the_builder_makes_of_the_learning_rate_reaches_every_trial(home):
     builder = """
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, activation="sigmoid")])

@@ -139,6 +139,7 @@ def test_two_workers_find_what_one_finds(home, alone):
     assert [("trial  " in log) for log in logs] == [True, True]
 
 
+@pytest.mark.long
 def test_a_worker_killed_among_three_is_replaced_and_a_signal_stops_all(home, alone):
     study = study_in(home)
     with searching(study, "--workers", "3") as search:
