@@ -118,6 +118,8 @@ def train(
             at = f"epoch {lockstep.n_epochs}, from its snapshot"
             session.display.say(f"trial {proposal.number} goes on after {at}")
             session.log_epochs(run, lockstep, range(1, lockstep.n_epochs + 1))
+            means = session.curves_of(lockstep).mean
+            proposal.report_again(means, horizon_free=trial.horizon_free)
     except StoreUnavailable:
         raise
     except Exception as error:  # a proposal may ask for a model that cannot be: others can

@@ -11,12 +11,11 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
-from pipeline.optimization.journal import JournalLock, mend_journal
+from pipeline.optimization.journal import Journal, mend_journal
 from pipeline.retry import patiently
 from pipeline.spec import StudySpec
 
@@ -114,8 +113,7 @@ def storage_at(storage: str | Path, patience_secs: float = 0.0) -> BaseStorage:
     patience_secs: how long a database that is locked or away is tried again
     """
     if "://" not in str(storage):
-        lock: Any = JournalLock(Path(storage))  # the base class of Optuna's own is not public
-        return JournalStorage(JournalFileBackend(str(storage), lock))
+        return JournalStorage(Journal(Path(storage)))
     # A connection that was closed meanwhile is noticed before it is used.
     options = {"pool_pre_ping": True}
     opened = patiently(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,14 +87,22 @@ class Proposal:
         if step is None:
             return False
         if step > self._last_step:
-            with readable_errors():
-                self._trial.report(mean, step)
-            self._last_step = step
+            self._report(mean, step)
         if step < self._last_step:
             return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False
         return self._trial.should_prune()
+
+    def report_again(self, means: Sequence[float], *, horizon_free: bool) -> None:
+        """Report the epochs of a continued trial that a power cut took from the storage.
+
+        means: [n_epochs], the mean after each epoch so far; what was reported stays
+        """
+        for n_epochs, mean in enumerate(means, start=1):
+            step = comparable_step(n_epochs, self._horizon, horizon_free=horizon_free)
+            if step is not None and step > self._last_step:
+                self._report(mean, step)
 
     def tell(self, result: TrialResult) -> None:
         """Tell Optuna how the trial ended, and keep its result with it."""
@@ -110,6 +118,11 @@ class Proposal:
             # loop. The trial is stored by then; see `exhausted`.
             if not study.trials[self.number].state.is_finished():
                 raise
+
+    def _report(self, mean: float, step: int) -> None:
+        with readable_errors():
+            self._trial.report(mean, step)
+        self._last_step = step
 
     @property
     def _horizon(self) -> int:

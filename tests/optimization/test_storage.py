@@ -186,3 +186,29 @@ def test_a_sqlite_url_is_a_storage(make_spec, tmp_path):
 )
 def test_an_address_is_shown_without_its_password(address, shown):
     assert mask_password(str(address)) == shown
+
+
+def test_only_reports_do_not_wait_for_the_disk(make_spec, open_journal, monkeypatch):
+    waits = []
+    monkeypatch.setattr("os.fsync", waits.append)
+    spec = make_spec()
+    proposal = next_proposal(open_journal(spec), spec)
+    n_before = len(waits)
+    proposal.report(1, 0.5, horizon_free=True)
+    assert len(waits) == n_before > 0
+    proposal.write_note("kept", 1)
+    assert len(waits) == n_before + 1
+    assert open_journal(spec).trials[0].intermediate_values == {1: 0.5}
+
+
+def test_reports_that_a_power_cut_took_are_made_again(make_spec, open_journal, tmp_path):
+    spec, path = make_spec(), tmp_path / "journal.log"
+    proposal = next_proposal(open_journal(spec), spec)
+    means = [0.9, 0.8, 0.7, 0.6]
+    for n_epochs, mean in enumerate(means, start=1):
+        proposal.report(n_epochs, mean, horizon_free=True)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-2]))
+    continued = next_proposal(open_journal(spec), spec)
+    continued.report_again(means, horizon_free=True)
+    assert open_journal(spec).trials[0].intermediate_values == dict(enumerate(means, start=1))
