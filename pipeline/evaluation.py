@@ -106,14 +106,11 @@ def train(
 
     name: of its snapshots
     """
-    spec, objective = session.spec, session.spec.objective
     trial = Training()
     try:
         lockstep = session.lockstep(proposal.params)
         trial.horizon_free = lockstep.horizon_free
-        trial.any_epoch = lockstep.horizon_free or spec.choose_within_schedule
-        names = lockstep.program.metric_names
-        watched = [names.index(metric) for metric in ("loss", objective.metric)]
+        trial.any_epoch = lockstep.horizon_free or session.spec.choose_within_schedule
         if session.snapshots.restore(name, lockstep):
             at = f"epoch {lockstep.n_epochs}, from its snapshot"
             session.display.say(f"trial {proposal.number} goes on after {at}")
@@ -128,6 +125,22 @@ def train(
     if n_before and session.must_stop_trial(proposal, lockstep):
         proposal.end_attempt()
         return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_before}")
+    with lockstep.running_ahead():
+        return train_on(proposal, session, run, name, lockstep, trial)
+
+
+def train_on(
+    proposal: optimization.Proposal,
+    session: Session,
+    run: tracking.TrialRun,
+    name: str,
+    lockstep: training.LockstepTraining,
+    trial: Training,
+) -> Training:
+    """Train epoch after epoch until the trial ends."""
+    spec, objective = session.spec, session.spec.objective
+    names = lockstep.program.metric_names
+    watched = [names.index(metric) for metric in ("loss", objective.metric)]
     while True:
         try:
             scores = lockstep.advance()

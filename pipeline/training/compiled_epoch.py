@@ -26,6 +26,7 @@ from pipeline.training.models import (
 )
 from pipeline.training.row_losses import RowLosses, watched_test_step, why_no_row_losses
 from pipeline.training.rows import Arrays
+from pipeline.training.scratch import Scratch
 
 
 class Rows(NamedTuple):
@@ -72,6 +73,8 @@ class Scores(NamedTuple):
 
 class CompiledEpoch:
     """One model's epoch as a compiled function of state, rows and learning rates.
+
+    Several threads may call it at once, for programs that `prepare` has traced.
 
     model: built and compiled; this object owns it: its variables are scratch space
     optimizer: the one whose learning rate is driven
@@ -133,6 +136,16 @@ class CompiledEpoch:
             self._function = self._compile()
             graph = self._trace(arrays, train, validation, rates).graph
         refuse_hidden_state(graph, self.variables)
+        self._scratch = Scratch(self.variables)
+
+    def prepare(self, arrays: Arrays, train: Rows, validation: Rows, learning_rates: Any) -> None:
+        """Trace the program for last batches of these sizes, unless there is one.
+
+        In the main thread: Keras's dtype policy and its like are kept for each thread by itself.
+        """
+        sizes = _last_batches(train, validation)
+        if sizes not in self._programs:
+            self._programs[sizes] = self._trace(arrays, train, validation, learning_rates)
 
     def read(self) -> State:
         """Return the variables' values now."""
@@ -145,11 +158,10 @@ class CompiledEpoch:
 
         learning_rates: float32 [max_full_batches + 1]
         """
-        sizes = (train.last.shape[0], validation.last.shape[0])
-        if sizes not in self._programs:
-            self._programs[sizes] = self._trace(arrays, train, validation, learning_rates)
-        # Not `self._function`: it would look at the type of every argument anew in each call.
-        new_state, scores = self._programs[sizes](state, arrays, train, validation, learning_rates)
+        program = self._programs[_last_batches(train, validation)]
+        parts = (state, arrays, train, validation, learning_rates)
+        tensors = [tf.convert_to_tensor(p) for p in tf.nest.flatten(parts) if p is not None]
+        new_state, scores = self._scratch.run(program, tensors)
         return tuple(new_state), scores
 
     def _compile(self) -> Any:
@@ -230,6 +242,11 @@ class CompiledEpoch:
 
     def _values(self) -> list:
         return [variable.read_value() for variable in self.variables]
+
+
+def _last_batches(train: Rows, validation: Rows) -> tuple[int, int]:
+    """Return what tells an architecture's programs apart."""
+    return train.last.shape[0], validation.last.shape[0]
 
 
 def _for_each(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import BadInput
+from pipeline.machine import n_cores
 
 
 @contextmanager
@@ -76,6 +77,14 @@ def set_up(threads: int | None, *, gpu_share: float = 1.0) -> list[str]:
             f"threads={threads} must be set before TensorFlow runs; start a new process: {error}"
         ) from error
     return device_names()
+
+
+def n_lanes() -> int:
+    """Return how many folds train at once: one per core that TensorFlow may use.
+
+    On a GPU one: it works off one call after the other anyway.
+    """
+    return 1 if GPUS else tf.config.threading.get_intra_op_parallelism_threads() or n_cores()
 
 
 def gpu_memory_mb() -> float:

@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.errors import BadInput
 from pipeline.schedules import Schedule
+from pipeline.training.lanes import Lanes
 
 State = tuple[Any, ...]
 """Every variable that training changes, as immutable arrays in a fixed order.
@@ -61,6 +62,9 @@ class Program(Protocol):
 
     metric_names: tuple[str, ...]
     """As in Keras's logs: `loss`, `accuracy`, …, `val_loss`, `val_accuracy`, …"""
+
+    lanes: Lanes
+    """How many folds may be in `run_epoch` at once. All else is called by one thread."""
 
     def initial_state(self, fold: int) -> State:
         """Return the state before the first epoch: a function of (study seed, fold)."""

@@ -6,7 +6,12 @@ stopped on, and every curve is as long as every other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +21,15 @@ from pipeline.errors import BadInput
 from pipeline.folds import Fold
 from pipeline.schedules import Constant, Schedule, start_times, updates_per_epoch
 from pipeline.training.engine import FoldEpoch, Program, State
+from pipeline.training.lanes import give_up, results
 from pipeline.training.models import row_order
+
+Trained = Future[tuple[State, FoldEpoch]]
+"""A fold's epoch that was begun."""
+
+MAX_SECS_AHEAD = 1.0
+"""Longest epoch of all folds that is begun before the one before it was looked at: so long may a
+trial that ends there, or a process that is asked to stop, train for nothing."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,9 @@ class LockstepTraining:
         self._keeps_row_losses = keeps_row_losses
         self._row_losses: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
         self.last: dict[int, FoldEpoch] = {}
+        self._begun: dict[int, Trained] = {}
+        self._runs_ahead = False
+        self._secs = math.inf
 
     @property
     def n_epochs(self) -> int:
@@ -104,28 +120,73 @@ class LockstepTraining:
         """Return all metrics after `n_epochs` epochs, [n_folds, n_metrics]."""
         return np.stack([metrics[n_epochs - 1] for metrics in self._metrics.values()])
 
+    @contextmanager
+    def running_ahead(self) -> Iterator[None]:
+        """Let `advance` begin the epoch after the one it returns as soon as a lane is free.
+
+        So no lane waits while the caller looks at an epoch, or for the last fold of it. What was
+        begun counts when it is asked for; at the block's end it is given up.
+        """
+        self._runs_ahead = True
+        try:
+            yield
+        finally:
+            self._runs_ahead = False
+            self._abandon()
+
     def advance(self) -> np.ndarray:
         """Train every fold for one more epoch and return the metrics [n_folds, n_metrics].
 
-        The device is waited for once, after the last fold. Until then, and if anything is raised,
-        the training is where it was after the epoch before.
+        As many folds train at once as the engine has lanes. Until the last has ended, and if
+        anything is raised, the training is where it was after the epoch before.
         """
-        epoch, states, last = self.n_epochs, {}, {}
-        for index, fold in self._folds.items():
-            order = row_order(self._seed, fold.start, epoch + 1, fold.train)
-            rates = self._learning_rates(fold, epoch)
-            states[index], last[index] = self.program.run_epoch(
-                index, self._states[index], order, rates
-            )
+        start = time.perf_counter()
+        begun, self._begun = self._begun or self._begin(), {}
+        if self._runs_ahead and self._running_ahead_pays():
+            self._begun = self._begin(after=begun)
+        try:
+            trained = dict(zip(begun, results(list(begun.values())), strict=True))
+        except BaseException:
+            give_up(begun.values())
+            self._abandon()
+            raise
+        last = {index: epoch for index, (_, epoch) in trained.items()}
         metrics = {i: np.asarray(each.metrics, dtype=np.float64) for i, each in last.items()}
         reads = {i: each.row_losses for i, each in last.items() if self._keeps_row_losses}
         row_losses = {index: read() for index, read in reads.items() if read is not None}
-        self._states, self.last = states, last
+        self._states = {index: state for index, (state, _) in trained.items()}
+        self.last = last
         for index in self._folds:
             self._metrics[index].append(metrics[index])
             if index in row_losses:
                 self._row_losses[index].append(row_losses[index])
+        self._secs = time.perf_counter() - start
         return self.metrics_after(self.n_epochs)
+
+    def _begin(self, after: Mapping[int, Trained] | None = None) -> dict[int, Trained]:
+        """Begin the folds' next epoch, or the one after an epoch that was begun already."""
+        n_epochs, tasks = self.n_epochs + (after is not None), {}
+        for index, fold in self._folds.items():
+            order = row_order(self._seed, fold.start, n_epochs + 1, fold.train)
+            rates = self._learning_rates(fold, n_epochs)
+            before = after[index] if after else self._states[index]
+            task = functools.partial(self._epoch, index, before, order, rates)
+            tasks[index] = self.program.lanes.begin(task)
+        return tasks
+
+    def _epoch(
+        self, fold: int, before: State | Trained, order: np.ndarray, rates: np.ndarray
+    ) -> tuple[State, FoldEpoch]:
+        state = before.result()[0] if isinstance(before, Future) else before
+        return self.program.run_epoch(fold, state, order, rates)
+
+    def _running_ahead_pays(self) -> bool:
+        is_last = self.n_epochs + 1 >= self.horizon
+        return not is_last and self.program.lanes.n > 1 and self._secs < MAX_SECS_AHEAD
+
+    def _abandon(self) -> None:
+        give_up(self._begun.values())
+        self._begun = {}
 
     def history(self, name: str) -> np.ndarray:
         """Return a metric's curves, [n_folds, n_epochs]."""
@@ -156,6 +217,7 @@ class LockstepTraining:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot, exactly as if training had never stopped."""
+        self._abandon()
         self._states = dict(snapshot.states)
         self._metrics = {index: list(metrics) for index, metrics in snapshot.metrics.items()}
         self._row_losses = {index: list(rows) for index, rows in snapshot.row_losses.items()}

@@ -21,6 +21,7 @@ from pipeline.folds import Fold, preprocessed, training_weights
 from pipeline.schedules import Schedule
 from pipeline.spec import StudySpec
 from pipeline.training.engine import FoldEpoch, Mode, State
+from pipeline.training.lanes import Lanes
 from pipeline.training.models import (
     assign,
     baked_in,
@@ -48,6 +49,7 @@ class KerasEngine(ABC):
     """
 
     mode: Mode
+    lanes: Lanes
 
     def __init__(
         self,
@@ -144,6 +146,7 @@ class KerasProgram(ABC):
 
     def __init__(self, engine: KerasEngine, params: Mapping[str, Any]) -> None:
         self._engine = engine
+        self.lanes = engine.lanes
         self._params = dict(params)
         self._batch_size = int(params["batch_size"])
         self._has_validation = all(len(fold.validation) for fold in engine.folds.values())

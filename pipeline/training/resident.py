@@ -12,12 +12,14 @@ from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.spec import StudySpec
 from pipeline.training.compiled_epoch import CompiledEpoch, Rows
+from pipeline.training.devices import n_lanes
 from pipeline.training.engine import FoldEpoch, Mode, NotResident, State
+from pipeline.training.lanes import Lanes
 from pipeline.training.programs import KerasEngine, KerasProgram
 
 
 class ResidentEngine(KerasEngine):
-    """Compiles one epoch of one fold into one call.
+    """Compiles one epoch of one fold into one call. As many folds train at once as there are cores.
 
     jit: compile with XLA
     """
@@ -34,6 +36,7 @@ class ResidentEngine(KerasEngine):
         super().__init__(spec, data, folds, say=say)
         self.jit = jit
         self.mode: Mode = "xla" if jit else "plain"
+        self.lanes = Lanes(min(n_lanes(), len(folds)))
 
     def _new_program(self, params: Mapping[str, Any]) -> ResidentProgram:
         return ResidentProgram(self, params)
@@ -63,12 +66,7 @@ class ResidentProgram(KerasProgram):
         }
         self._validation_on_device = {i: r.on_device() for i, r in self._validation_rows.items()}
         first = self._first
-        self.epoch.account_for(
-            engine.arrays[first.index],
-            self._rows(first.train),
-            self._validation_rows[first.index],
-            self._padded(np.zeros(0)),
-        )
+        self.epoch.account_for(*self._example(first))
         self.variables = self.epoch.variables
         if self.epoch.row_losses_missing and self._has_validation:
             engine.say_once(f"no row-level losses: {self.epoch.row_losses_missing}")
@@ -78,6 +76,11 @@ class ResidentProgram(KerasProgram):
     def n_compiled(self) -> int:
         """One per pair of last-batch sizes."""
         return self.epoch.n_compiled
+
+    def initial_state(self, fold: int) -> State:
+        """Return the fold's state before its first epoch, with its program traced."""
+        self.epoch.prepare(*self._example(self._engine.folds[fold]))
+        return super().initial_state(fold)
 
     def run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
@@ -95,6 +98,12 @@ class ResidentProgram(KerasProgram):
             return new_state, FoldEpoch(metrics, None)
         unpadded = self._validation_rows[fold].unpadded
         return new_state, FoldEpoch(metrics, lambda: unpadded(scores.row_losses.numpy()))
+
+    def _example(self, fold: Fold) -> tuple:
+        """Return what an epoch of this fold takes, but for its state."""
+        rates = self._padded(np.zeros(0))
+        validation = self._validation_on_device[fold.index]
+        return self._engine.arrays[fold.index], self._rows(fold.train), validation, rates
 
     def _rows(self, rows: np.ndarray) -> Rows:
         return Rows.of(rows, self._batch_size, self._max_full)

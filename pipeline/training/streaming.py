@@ -24,6 +24,7 @@ from keras.src.random import seed_generator
 from pipeline.errors import BadInput
 from pipeline.training.engine import FoldEpoch, Mode, State
 from pipeline.training.hidden_state import PYTHON, RANDOM, called, resources
+from pipeline.training.lanes import Lanes
 from pipeline.training.models import assign, inner, optimizer_of, telling_line, values_of
 from pipeline.training.programs import KerasEngine, KerasProgram
 from pipeline.training.row_losses import watched_test_step, why_no_row_losses
@@ -33,6 +34,7 @@ class StreamingEngine(KerasEngine):
     """Trains through Keras's own functions."""
 
     mode: Mode = "stream"
+    lanes = Lanes(1)  # Keras's functions write into the one model
 
     def _new_program(self, params: Mapping[str, Any]) -> StreamingProgram:
         return StreamingProgram(self, params)

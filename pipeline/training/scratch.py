@@ -1,0 +1,45 @@
+"""Variables for compiled epochs to write into, so that several may run at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+class Scratch:
+    """The variables that a compiled epoch writes into: a set for each that runs at the same moment.
+
+    A graph takes its variables as inputs, like any others. Handed another set of the same shapes,
+    the same compiled program runs on that.
+
+    variables: those that the graph was traced with: the first set
+    """
+
+    def __init__(self, variables: Sequence[tf.Variable]) -> None:
+        self._variables = variables
+        self._copies: list[tf.Variable] = []
+        self._free: list[dict[int, Any]] = [{}]
+
+    def run(self, program: Any, arguments: Sequence[Any]) -> Any:
+        """Run a traced program on variables that no other thread is using.
+
+        arguments: tensors, in the order of its inputs
+        """
+        try:
+            handles = self._free.pop()
+        except IndexError:
+            handles = self._another_set()
+        try:
+            captured = [handles.get(id(each), each) for each in program.captured_inputs]
+            # The public call would look for each argument's name and type anew, every time.
+            return program._call_flat(arguments, captured)
+        finally:
+            self._free.append(handles)
+
+    def _another_set(self) -> dict[int, Any]:
+        """Return the handles of copies, by the id of the handle that each stands for."""
+        copies = [tf.Variable(variable.value(), trainable=False) for variable in self._variables]
+        self._copies += copies  # a handle does not keep its variable alive
+        return {id(v.handle): c.handle for v, c in zip(self._variables, copies, strict=True)}
