@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ class Proposal:
             return False
         return self._trial.should_prune()
 
-    def report_again(self, means: Sequence[float], *, horizon_free: bool) -> None:
+    def report_again(self, means: Iterable[float], *, horizon_free: bool) -> None:
         """Report the epochs of a continued trial that a power cut took from the storage.
 
         means: [n_epochs], the mean after each epoch so far; what was reported stays

@@ -93,6 +93,9 @@ class Engine(Protocol):
 
     mode: Mode
 
+    lanes: Lanes
+    """Those of its programs."""
+
     preprocessors: dict[int, Any]
     """By fold, the transformer fitted on its training rows; empty without preprocessing."""
 

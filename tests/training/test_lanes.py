@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_a_fold_that_fails_leaves_training_where_it_was(n_lanes):
 
 def test_a_task_that_is_given_up_never_begins():
     lanes, go_on, begun = Lanes(2), threading.Event(), []
-    running = [lanes.begin(go_on.wait) for _ in range(2)]
+    running: list[Any] = [lanes.begin(go_on.wait) for _ in range(2)]
     waiting = lanes.begin(lambda: begun.append(1))
     threading.Timer(0.05, go_on.set).start()
     give_up([waiting, *running])
