@@ -181,7 +181,7 @@ def _trained_again(
     assert n_epochs is not None  # only trials with a value are ranked
     lockstep = training.LockstepTraining(
         engine.program(trial.params), trial.params, plan.crossed,
-        schedule=spec.schedule, seed=spec.seed,
+        spec=spec, schedule=spec.replayed(trial.params, trial.curves),
     )  # fmt: skip
     metric = lockstep.program.metric_names.index(spec.objective.metric)
     scores = np.zeros(len(plan.crossed))

@@ -86,6 +86,7 @@ def fit(result: StudyResult, session: Session) -> training.FittedModel:
         {**result.best.params, "max_epochs": length.horizon},
         length.n_epochs,
         folds=range(first, first + refit.n_seeds),
+        schedule=session.spec.replayed(result.best.params, result.best.curves),
         mode=session.engine.mode,
         each_epoch=each_epoch,
     )

@@ -104,6 +104,7 @@ def refit_each(
         {**result.best.params, "max_epochs": next(iter(lengths.values())).horizon},
         folds=range(first, first + spec.refit.n_seeds),
         mode=mode,
+        schedule=spec.replayed(result.best.params, result.best.curves),
     )
     with unexpected_errors("the answer stands, but no model could be refitted for each way"):
         scores = {n_epochs: model.score(test) for n_epochs, model in fitted}

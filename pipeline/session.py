@@ -101,7 +101,7 @@ class Session:
         budget, n_others = self.spec.budget, 0
         if budget.max_fold_epochs is not None or budget.max_updates is not None:
             n_others = len(lockstep.states) * optimization.epochs_begun(
-                self.study, self.spec, but=proposal.number, horizon_free=lockstep.horizon_free
+                self.study, self.spec, but=proposal.number
             )
         n_others_updates = round(n_others * n_updates / n_fold_epochs)
         return self.must_stop(n_fold_epochs + n_others, n_updates + n_others_updates)
@@ -159,8 +159,7 @@ class Session:
             self.engine.program(params),
             params,
             folds,
-            schedule=spec.schedule,
-            seed=spec.seed,
+            spec=spec,
             keeps_row_losses=out_of_fold.can_be_kept(spec, folds, int(params["max_epochs"])),
         )
 

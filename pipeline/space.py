@@ -12,9 +12,15 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
 )
 
 from pipeline.errors import BadInput, require
+
+
+def json_of(dimension: BaseDistribution | Any) -> str:
+    """Return a distribution as JSON; "" for a fixed value."""
+    return distribution_to_json(dimension) if isinstance(dimension, BaseDistribution) else ""
 
 
 def largest(dimension: BaseDistribution | Any) -> Any:

@@ -13,17 +13,21 @@ from typing import Any, Literal, get_args
 import numpy as np
 from optuna.distributions import (
     BaseDistribution,
-    distribution_to_json,
+    CategoricalDistribution,
 )
 
 from pipeline.choice import BestOfMean, PatientBest, Rule
 from pipeline.curves import FoldCurves
-from pipeline.errors import BadInput, require
+from pipeline.errors import BadInput, require, unknown_name
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
-from pipeline.schedules import Constant, Schedule
-from pipeline.space import check_space, is_number, is_whole, largest
-from pipeline.study_file import source_of, without_addresses
+from pipeline.schedules import Schedule, declared, functions_in, given
+from pipeline.signature import canonical, shown
+from pipeline.space import check_space, is_number, is_whole, largest, values
+from pipeline.study_file import source_of
+
+SCHEDULE = "schedule"
+"""The parameter that names one of several schedules."""
 
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla", "stream"]
@@ -121,7 +125,9 @@ class StudySpec:
     preprocess: a scikit-learn transformer, fitted on each fold's training rows only
     class_weight: {class: weight} or "balanced"; weights the training loss
     batch_size: rows per update, unless the space samples it
-    schedule: learning rate by epoch; None is the optimizer's own schedule, or constant
+    schedule: learning rate by epoch: a schedule of `pipeline`, a function of the 0-based epoch, or
+        a `keras.optimizers.schedules` object; None is the optimizer's own schedule, or constant. A
+        dict of name -> schedule makes the name a parameter, `schedule`, of the space
     early_stopping: stop a trial on its mean curve; None trains to max_epochs
     choose_within_schedule: let a schedule that is laid out for its horizon be cut at an earlier
         epoch. By default such a trial counts at its last epoch, and is not stopped early: its
@@ -145,7 +151,7 @@ class StudySpec:
     preprocess: Any = None
     class_weight: ClassWeight | None = None
     batch_size: int = 32
-    schedule: Schedule | None = None
+    schedule: Any = None
     early_stopping: EarlyStopping | None = None
     choose_within_schedule: bool = False
     sampler: Callable[[int], Any] | None = None
@@ -165,6 +171,7 @@ class StudySpec:
         space = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.space.items()}
         object.__setattr__(self, "space", space)
         _check_types(self)
+        self._declare_schedule()
         _require_count("batch_size", self.batch_size)
         cuts = self.choose_within_schedule
         require(isinstance(cuts, bool), "choose_within_schedule", "True or False", cuts)
@@ -182,6 +189,41 @@ class StudySpec:
         require(
             is_name, "name", "letters, digits, '_', '-' and '.', beginning with a letter", self.name
         )
+
+    def _declare_schedule(self) -> None:
+        """Wrap the schedule's functions; several schedules are a dimension of the space."""
+        schedule = declared(self.schedule)
+        object.__setattr__(self, "schedule", schedule)
+        if not isinstance(schedule, Mapping):
+            return
+        names = list(schedule)
+        default = CategoricalDistribution(names) if len(names) > 1 else names[0]
+        space = {**self.space, SCHEDULE: self.space.get(SCHEDULE, default)}
+        for name in values(space[SCHEDULE]):
+            if name not in names:
+                raise unknown_name(f"schedule in space[{SCHEDULE!r}]", str(name), names)
+        object.__setattr__(self, "space", space)
+
+    def schedule_of(self, params: Mapping[str, Any]) -> Any:
+        """Return the schedule of a trial; None is the optimizer's own, or constant."""
+        by_name = isinstance(self.schedule, Mapping)
+        return self.schedule[params[SCHEDULE]] if by_name else self.schedule
+
+    def replayed(self, params: Mapping[str, Any], curves: FoldCurves | None) -> Schedule | None:
+        """Return the learning rates that a trial's mean curve led to; None where it led to none.
+
+        For a training that shall repeat them by other folds, or by none at all.
+        """
+        schedule: Any = self.schedule_of(params)
+        if curves is None or not hasattr(schedule, "given"):
+            return None
+        return given(schedule, curves.losses)
+
+    @property
+    def rate_parameters(self) -> tuple[str, ...]:
+        """The parameters of the learning rates: trials that differ in no other share a program."""
+        names = ("learning_rate", "max_epochs")
+        return (*names, SCHEDULE) if isinstance(self.schedule, Mapping) else names
 
     @property
     def sampled(self) -> dict[str, BaseDistribution]:
@@ -206,14 +248,16 @@ class StudySpec:
         and the local modules they import, and what shapes training. Not the budget, the rule, the
         refit, the sampler and the pruner: changing those continues the study.
         """
+        functions: list[Callable[..., Any]] = [self.build_model, self.load_data]
+        functions += functions_in(self.schedule)
         parts = {
             "name": self.name,
-            "space": {k: _canonical(v) for k, v in sorted(self.space.items())},
+            "space": {k: canonical(v) for k, v in sorted(self.space.items())},
             "data": data_fingerprint,
             "splits": splits_hash,
-            "source": source_of(self.build_model, self.load_data).hash,
+            "source": source_of(*functions).hash,
             **{
-                name: _canonical(getattr(self, name))
+                name: canonical(getattr(self, name))
                 for name in (
                     "objective", "preprocess", "class_weight", "batch_size", "schedule",
                     "early_stopping", "choose_within_schedule", "seed", "engine", "threads",
@@ -227,7 +271,7 @@ class StudySpec:
         fields = {k: v for k, v in vars(self).items() if k not in ("space", "load_data")}
         fields["build_model"] = getattr(self.build_model, "__qualname__", self.build_model)
         fields |= {f"space.{k}": v for k, v in self.space.items()}
-        return {k: v if isinstance(v, str) else _shown(v) for k, v in fields.items()}
+        return {k: v if isinstance(v, str) else shown(v) for k, v in fields.items()}
 
 
 _TYPES: tuple[tuple[str, Any, str], ...] = (
@@ -241,12 +285,6 @@ _TYPES: tuple[tuple[str, Any, str], ...] = (
 _PLUGS = (
     ("splitter", "split", "have scikit-learn's split(X, y, groups)", "KFold(5, shuffle=True)"),
     ("preprocess", "fit transform", "be a scikit-learn transformer", "StandardScaler()"),
-    (
-        "schedule",
-        "learning_rates horizon_free",
-        "have learning_rates(initial, epochs, horizon) and horizon_free",
-        repr(Constant()),
-    ),
     ("pruner", "prune", "be an Optuna pruner", "optuna.pruners.MedianPruner()"),
     ("rule", "choose name", "have choose(curves, horizon) and a name", repr(BestOfMean())),
 )
@@ -295,24 +333,3 @@ def _require_function(name: str, value: Any, kind: str, *arguments: Any) -> None
         raise BadInput(f"{name} must be a function {kind}, got {value!r}: {error}") from error
     except ValueError:  # written in C, without a signature
         return
-
-
-def _shown(value: Any) -> str:
-    is_dimension = isinstance(value, BaseDistribution)
-    return distribution_to_json(value) if is_dimension else without_addresses(repr(value))
-
-
-def _canonical(value: Any) -> str:
-    """Return a text that is equal for equal values in every process, and different for others."""
-    match value:
-        case Mapping():
-            items = sorted(f"{_canonical(k)}: {_canonical(v)}" for k, v in value.items())
-            return f"{{{', '.join(items)}}}"
-        case list() | tuple():
-            return f"[{', '.join(_canonical(each) for each in value)}]"
-        case np.ndarray() | np.generic():
-            return _canonical(value.tolist())
-        case _ if hasattr(value, "get_params"):
-            # The repr of a scikit-learn estimator leaves out the middle of a long one.
-            return f"{type(value).__qualname__}({_canonical(value.get_params(deep=False))})"
-    return _shown(value)

@@ -34,7 +34,8 @@ LOWER = LEAVES | {
     # A study file makes a StudySpec; a StudySpec is signed with its file's source.
     "study_file": {"errors", "spec"},
     "space": {"errors"},
-    "spec": {*LEAVES, "space", "study_file"},
+    "signature": {"space", "study_file"},
+    "spec": {*LEAVES, "signature", "space", "study_file"},
     "results": {*LEAVES, "spec"},
     "files": {"errors"},
     "machine": set(),

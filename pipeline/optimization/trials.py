@@ -17,6 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.errors import BadInput, StudyFailed
+from pipeline.optimization.alike import HORIZON_FREE, study_of_alike
 from pipeline.optimization.storage import readable_errors
 from pipeline.optimization.stored import N_SHARES, STATES
 from pipeline.results import TrialResult
@@ -86,6 +87,8 @@ class Proposal:
         step = comparable_step(n_epochs, self._horizon, horizon_free=horizon_free)
         if step is None:
             return False
+        if self.note.get(HORIZON_FREE) != horizon_free:
+            self.write_note(HORIZON_FREE, horizon_free)
         if step > self._last_step:
             with readable_errors():
                 self._trial.report(mean, step)
@@ -94,7 +97,8 @@ class Proposal:
             return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False
-        return self._trial.should_prune()
+        study = study_of_alike(self._trial.study, horizon_free=horizon_free)
+        return study.pruner.prune(study, self._trial._get_latest_trial())
 
     def tell(self, result: TrialResult) -> None:
         """Tell Optuna how the trial ended, and keep its result with it."""

@@ -23,6 +23,7 @@ from pipeline.training.recover import (
     say_if_not_repeated,
     write_fold_models,
 )
+from pipeline.training.schedule_checks import check_schedules, remarks_on_schedules
 
 __all__ = [
     "GPUS",
@@ -35,12 +36,14 @@ __all__ = [
     "advance_to",
     "as_fitted",
     "check_model",
+    "check_schedules",
     "device_names",
     "engine_for",
     "expected_work",
     "fit_on_all_rows",
     "fitted_after",
     "measured_engine",
+    "remarks_on_schedules",
     "restore",
     "say_if_not_repeated",
     "set_up",

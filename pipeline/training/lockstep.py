@@ -12,11 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import BadInput
 from pipeline.folds import Fold
-from pipeline.schedules import Constant, Schedule, start_times, updates_per_epoch
+from pipeline.schedules import (
+    Constant,
+    Schedule,
+    counts_updates,
+    given,
+    rates_at,
+    start_times,
+    updates_per_epoch,
+)
+from pipeline.spec import StudySpec
 from pipeline.training.engine import FoldEpoch, Program, State
 from pipeline.training.models import row_order
+from pipeline.training.optimizer_schedule import OptimizerSchedule
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,10 @@ class LockstepTraining:
 
     program: the trial's compiled architecture
     params: learning_rate, max_epochs (the horizon) and batch_size are read here
-    schedule: None is the optimizer's own, or constant
-    seed: the study's; row orders are a function of (seed, fold's start, epoch) and of nothing
-        else
+    spec: the study's seed, objective and schedule count. Row orders are a function of (seed,
+        fold's start, epoch) and of nothing else; without a schedule the learning rates are those
+        of the optimizer's own, or constant
+    schedule: in place of the study's
     keeps_row_losses: whether every epoch's validation losses are kept row by row, where the model
         lets them be seen: four bytes a row and epoch
     """
@@ -56,16 +66,19 @@ class LockstepTraining:
         params: Mapping[str, Any],
         folds: Sequence[Fold],
         *,
-        schedule: Schedule | None,
-        seed: int,
+        spec: StudySpec,
+        schedule: Schedule | None = None,
         keeps_row_losses: bool = False,
     ) -> None:
         self.program = program
         self.horizon = int(params["max_epochs"])
         self.params = params
         self._folds = {fold.index: fold for fold in folds}
+        schedule = schedule or spec.schedule_of(params)
+        if counts_updates(schedule):
+            schedule = OptimizerSchedule(schedule)
         self._schedule = schedule or program.schedule(params) or Constant()
-        self._seed = seed
+        self._objective, self._seed = spec.objective, spec.seed
         self._states = {index: program.initial_state(index) for index in self._folds}
         self._metrics: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
         self._keeps_row_losses = keeps_row_losses
@@ -160,16 +173,20 @@ class LockstepTraining:
         self._metrics = {index: list(metrics) for index, metrics in snapshot.metrics.items()}
         self._row_losses = {index: list(rows) for index, rows in snapshot.row_losses.items()}
 
+    def _mean_losses(self) -> np.ndarray:
+        """Return the mean curve so far, turned so that smaller is better, [n_epochs]."""
+        curves = self.history(self._objective.metric)
+        return self._objective.as_loss(curves).mean(axis=0)
+
     def _updates_per_epoch(self, fold: Fold) -> int:
         return updates_per_epoch(len(fold.train), int(self.params["batch_size"]))
 
     def _learning_rates(self, fold: Fold, n_epochs: int) -> np.ndarray:
+        """Return the learning rates of a fold's next epoch after `n_epochs`, [n_updates]."""
         times = start_times(n_epochs, self._updates_per_epoch(fold))
         initial = self.params["learning_rate"]
-        rates = np.asarray(self._schedule.learning_rates(initial, times, self.horizon))
-        if rates.shape != times.shape or not np.isfinite(rates).all():
-            raise BadInput(
-                f"schedule {self._schedule!r} must give {len(times)} finite learning rates, one "
-                f"per update, got {rates!r}"
-            )
-        return rates
+        schedule = self._schedule
+        if hasattr(schedule, "given"):
+            # From the curves each time: whoever goes on from a snapshot finds the same rates.
+            schedule = given(schedule, self._mean_losses()[:n_epochs])
+        return rates_at(schedule, initial, times, self.horizon)

@@ -148,14 +148,14 @@ def _training(
     engine: Engine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
 ) -> LockstepTraining:
     program = engine.program(params)
-    return LockstepTraining(program, params, folds[:1], schedule=spec.schedule, seed=spec.seed)
+    return LockstepTraining(program, params, folds[:1], spec=spec)
 
 
 def _n_architectures(spec: StudySpec) -> float:
     """Return how many program keys the space can give; a continuous parameter gives any number."""
     n = 1.0
     for name, distribution in spec.sampled.items():
-        if name not in ("learning_rate", "max_epochs"):
+        if name not in spec.rate_parameters:
             n *= n_values(distribution)
     return n
 
