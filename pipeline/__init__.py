@@ -18,6 +18,7 @@ _HOMES = {
     "Budget": "pipeline.spec",
     "EarlyStopping": "pipeline.spec",
     "Refit": "pipeline.spec",
+    "When": "pipeline.space",
     "Objective": "pipeline.objective",
     "Dataset": "pipeline.data",
     "BestOfMean": "pipeline.choice",

@@ -315,10 +315,15 @@ def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
 
 def with_field(spec: StudySpec, name: str, value: Any) -> StudySpec:
     """Return the study with one field changed: `seed`, `budget.n_trials`, `space.max_epochs`, …."""
+    from pipeline.space import When
+
     outer, _, inner = name.partition(".")
     if outer == "space" and inner:
         if inner not in spec.space:
             raise unknown_name("field", name, (f"space.{key}" for key in spec.space))
+        condition = spec.space[inner]
+        if isinstance(condition, When):
+            value = dataclasses.replace(condition, dimension=value)
         return dataclasses.replace(spec, space={**spec.space, inner: value})
     if name not in SETTABLE:
         raise unknown_name("field", name, SETTABLE | {f"space.{key}" for key in spec.space})

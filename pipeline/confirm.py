@@ -23,6 +23,7 @@ from pipeline.files import write_whole
 from pipeline.folds import Fold, Folds, split
 from pipeline.question import Question
 from pipeline.results import TrialResult, ranked
+from pipeline.schedules import replayed
 from pipeline.session import Session
 from pipeline.space import is_whole
 
@@ -179,9 +180,10 @@ def _trained_again(
     """
     spec, n_epochs = session.spec, trial.best_n_epochs
     assert n_epochs is not None  # only trials with a value are ranked
+    assert trial.curves is not None
     lockstep = training.LockstepTraining(
         engine.program(trial.params), trial.params, plan.crossed,
-        spec=spec, schedule=spec.replayed(trial.params, trial.curves),
+        spec=spec, schedule=replayed(spec.schedule_of(trial.params), trial.curves.losses),
     )  # fmt: skip
     metric = lockstep.program.metric_names.index(spec.objective.metric)
     scores = np.zeros(len(plan.crossed))

@@ -34,7 +34,7 @@ def cost_of(
         "rows": question.rows,
         "devices": ", ".join(training.device_names()),
         "workers": _workers(n_workers, question.threads_for(n_workers)),
-        "space": ", ".join(spec.sampled) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
+        "space": ", ".join(spec.varied) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
         "timed at": ", ".join(f"{k}={_short(v)}" for k, v in typical.items()),
         "engine": f"{measured.timing.mode} ({measured.reason})",
         "one epoch of one fold": f"{1e3 * measured.timing.fold_epoch_secs:.2g} ms, "

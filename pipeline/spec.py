@@ -21,9 +21,9 @@ from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput, require, unknown_name
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
-from pipeline.schedules import Schedule, declared, functions_in, given
+from pipeline.schedules import declared, functions_in
 from pipeline.signature import canonical, shown
-from pipeline.space import check_space, is_number, is_whole, largest, values
+from pipeline.space import applying, check_space, is_number, is_whole, largest, values
 from pipeline.study_file import source_of
 
 SCHEDULE = "schedule"
@@ -116,8 +116,8 @@ class StudySpec:
 
     load_data: () -> (x, y), ((x, y), (x_validation, y_validation)) or pipeline.data.Dataset
     build_model: params -> compiled Keras model; the search drives its optimizer's learning rate
-    space: name -> Optuna distribution, or a fixed value; `learning_rate` and `max_epochs` must be
-        in it, `batch_size` may be
+    space: name -> Optuna distribution, or a fixed value, or either of them `When` another parameter
+        has a value; `learning_rate` and `max_epochs` must be in it, `batch_size` may be
     name: of the study; the study file's name by default
     objective: the monitored metric, on validation rows, and its direction
     splitter: any scikit-learn splitter; None is five shuffled folds, stratified for classes and of
@@ -209,16 +209,6 @@ class StudySpec:
         by_name = isinstance(self.schedule, Mapping)
         return self.schedule[params[SCHEDULE]] if by_name else self.schedule
 
-    def replayed(self, params: Mapping[str, Any], curves: FoldCurves | None) -> Schedule | None:
-        """Return the learning rates that a trial's mean curve led to; None where it led to none.
-
-        For a training that shall repeat them by other folds, or by none at all.
-        """
-        schedule: Any = self.schedule_of(params)
-        if curves is None or not hasattr(schedule, "given"):
-            return None
-        return given(schedule, curves.losses)
-
     @property
     def rate_parameters(self) -> tuple[str, ...]:
         """The parameters of the learning rates: trials that differ in no other share a program."""
@@ -227,14 +217,32 @@ class StudySpec:
 
     @property
     def sampled(self) -> dict[str, BaseDistribution]:
-        """The parameters that the sampler proposes."""
-        return {k: v for k, v in self.space.items() if isinstance(v, BaseDistribution)}
+        """The parameters that the sampler proposes for every trial."""
+        return self.sampled_with({})
+
+    def sampled_with(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """Return what the sampler proposes for a trial that has these parameters already."""
+        space = applying(self.space, {**self.fixed, **params})
+        return {k: v for k, v in space.items() if isinstance(v, BaseDistribution)}
+
+    @property
+    def varied(self) -> dict[str, BaseDistribution]:
+        """The parameters that the sampler proposes for some trial."""
+        space = applying(self.space, None)
+        return {k: v for k, v in space.items() if isinstance(v, BaseDistribution)}
 
     @property
     def fixed(self) -> Params:
-        """The parameters with one value, `batch_size` among them unless it is sampled."""
-        fixed = {k: v for k, v in self.space.items() if not isinstance(v, BaseDistribution)}
+        """The parameters with one value in every trial, `batch_size` among them if it has one."""
+        space = applying(self.space, {})
+        fixed = {k: v for k, v in space.items() if not isinstance(v, BaseDistribution)}
         return fixed if "batch_size" in self.space else {**fixed, "batch_size": self.batch_size}
+
+    def params_of(self, sampled: Mapping[str, Any]) -> Params:
+        """Return every parameter of a trial, fixed ones included."""
+        params = {**self.fixed, **sampled}
+        space = applying(self.space, params)
+        return {k: v for k, v in space.items() if not isinstance(v, BaseDistribution)} | params
 
     @property
     def longest_horizon(self) -> int:

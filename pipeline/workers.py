@@ -256,8 +256,8 @@ class _Watch:
         """Tell what is new; return how many trials have finished without failing."""
         session = self._session
         for trial in optimization.begun(session.study):
-            params = {**session.spec.fixed, **trial.params}
-            if not session.spec.space.keys() <= params.keys():
+            params = session.spec.params_of(trial.params)
+            if not session.spec.sampled_with(params).keys() <= params.keys():
                 continue  # it is being asked for
             if trial.number not in self._begun:
                 session.display.trial_started(trial.number, params)

@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution
 
 from pipeline.errors import BadInput, Interrupted
-from pipeline.schedules import Step
+from pipeline.schedules import Step, replayed
 from pipeline.search import search
 from tests.test_winner import SLOW
 from tests.tiny_study import StopAt, bits, runs_of, tiny
@@ -60,5 +60,5 @@ def test_a_search_that_reacts_to_its_curves_goes_on_to_the_same_bits(home, tmp_p
         search(tiny(home, fields=PLATEAU), display=StopAt(0, 3))
     again = search(tiny(home, fields=PLATEAU))
     assert bits(again) == bits(whole)
-    plain = again.spec.replayed(again.best.params, again.best.curves)
+    plain = replayed(again.spec.schedule, again.best.curves.losses)
     assert len(plain.after) > 1  # it did fall

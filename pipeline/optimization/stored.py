@@ -56,7 +56,7 @@ def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
         raise StoreUnavailable(
             f"trial {trial.number} has no result: another program wrote to this study's storage"
         )
-    return TrialResult.of_plain(trial.number, {**spec.fixed, **trial.params}, note, spec)
+    return TrialResult.of_plain(trial.number, spec.params_of(trial.params), note, spec)
 
 
 def run_ids(study: optuna.Study) -> list[str]:

@@ -24,6 +24,7 @@ from pipeline.schedules.types import (
     given,
     n_epochs_given,
     rates_at,
+    replayed,
     start_times,
     updates_per_epoch,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "ignores_the_sampled",
     "n_epochs_given",
     "rates_at",
+    "replayed",
     "start_times",
     "updates_per_epoch",
 ]

@@ -79,7 +79,9 @@ def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
 
 def typical_params(spec: StudySpec) -> dict[str, Any]:
     """Return one proposal from the middle of the space, without a sampler."""
-    return {**spec.fixed, **{name: middle(d) for name, d in spec.sampled.items()}}
+    sampled = {name: middle(d) for name, d in spec.sampled.items()}
+    sampled |= {name: middle(d) for name, d in spec.sampled_with(sampled).items()}
+    return spec.params_of(sampled)
 
 
 def measured_engine(
@@ -154,7 +156,7 @@ def _training(
 def _n_architectures(spec: StudySpec) -> float:
     """Return how many program keys the space can give; a continuous parameter gives any number."""
     n = 1.0
-    for name, distribution in spec.sampled.items():
+    for name, distribution in spec.varied.items():
         if name not in spec.rate_parameters:
             n *= n_values(distribution)
     return n

@@ -15,6 +15,7 @@ from pipeline.schedules import (
     Step,
     WarmUp,
     given,
+    replayed,
     start_times,
 )
 from pipeline.training import fit_on_all_rows
@@ -157,7 +158,7 @@ def test_the_refit_repeats_the_rates_of_the_search():
     seen = []
     fit_on_all_rows(
         case_.spec, case_.data, case_.params, 6, folds=[7], mode="plain",
-        schedule=case_.spec.replayed(case_.params, curves),
+        schedule=replayed(case_.spec.schedule, curves.losses),
         each_epoch=lambda refit: seen.append(refit.learning_rate_in(refit.n_epochs + 1)),
     )  # fmt: skip
     assert seen[:6] == [training.learning_rate_in(n) for n in range(1, 7)]
