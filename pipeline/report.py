@@ -31,6 +31,7 @@ from pipeline.conclusion import concluded
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode, NoResult, unexpected_errors
 from pipeline.question import Question, pose
+from pipeline.range_test import as_begun
 from pipeline.refit_length import RefitLength
 from pipeline.results import StudyResult
 from pipeline.schedules import replayed
@@ -184,6 +185,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
             f"python -m pipeline.search {options.study}"
         )
     study = optimization.read_study(journal, question.name, patience_secs=options.store_patience)
+    question = as_begun(study, question)
     result, written = result_of(question, study)
     facts |= {
         "run_url": result.run_url,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,14 @@ def applying(space: Mapping[str, Any], params: Mapping[str, Any] | None) -> dict
         elif dimension.holds(params) if params is not None else dimension.can_hold(space):
             found[name] = dimension.dimension
     return found
+
+
+def with_value(space: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Return the space with one dimension replaced; the condition on it stays."""
+    condition = space[name]
+    if isinstance(condition, When):
+        value = replace(condition, dimension=value)
+    return {**space, name: value}
 
 
 def json_of(dimension: BaseDistribution | Any) -> str:

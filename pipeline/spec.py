@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,11 +13,18 @@ import numpy as np
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
+    FloatDistribution,
 )
 
 from pipeline.choice import BestOfMean, PatientBest, Rule
 from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput, require, unknown_name
+from pipeline.fields import (
+    check_class_weight,
+    check_test_size,
+    require_count,
+    require_function,
+)
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
 from pipeline.schedules import declared, functions_in
@@ -51,11 +57,11 @@ class Budget:
     max_failures_in_a_row: int = 10
 
     def __post_init__(self) -> None:
-        _require_count("budget.n_trials", self.n_trials)
-        _require_count("budget.max_failures_in_a_row", self.max_failures_in_a_row)
+        require_count("budget.n_trials", self.n_trials)
+        require_count("budget.max_failures_in_a_row", self.max_failures_in_a_row)
         for name in ("max_fold_epochs", "max_updates"):
             if getattr(self, name) is not None:
-                _require_count(f"budget.{name}", getattr(self, name))
+                require_count(f"budget.{name}", getattr(self, name))
         if self.timeout_secs is not None:
             is_positive = is_number(self.timeout_secs) and self.timeout_secs > 0
             require(is_positive, "budget.timeout_secs", "a number > 0, or None", self.timeout_secs)
@@ -73,7 +79,7 @@ class EarlyStopping:
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_count("early_stopping.patience", self.patience)
+        require_count("early_stopping.patience", self.patience)
         is_margin = is_number(self.min_delta) and self.min_delta >= 0
         require(is_margin, "early_stopping.min_delta", "a number ≥ 0", self.min_delta)
 
@@ -107,7 +113,7 @@ class Refit:
         policies = get_args(RefitPolicy)
         allowed = ", ".join(map(repr, policies))
         require(self.policy in policies, "refit.policy", f"one of {allowed}", self.policy)
-        _require_count("refit.n_seeds", self.n_seeds)
+        require_count("refit.n_seeds", self.n_seeds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,6 +134,8 @@ class StudySpec:
     schedule: learning rate by epoch: a schedule of `pipeline`, a function of the 0-based epoch, or
         a `keras.optimizers.schedules` object; None is the optimizer's own schedule, or constant. A
         dict of name -> schedule makes the name a parameter, `schedule`, of the space
+    range_test: sweep the learning rate before the first trial, and search the range that this
+        proposes in place of the space's
     early_stopping: stop a trial on its mean curve; None trains to max_epochs
     choose_within_schedule: let a schedule that is laid out for its horizon be cut at an earlier
         epoch. By default such a trial counts at its last epoch, and is not stopped early: its
@@ -152,6 +160,7 @@ class StudySpec:
     class_weight: ClassWeight | None = None
     batch_size: int = 32
     schedule: Any = None
+    range_test: bool = False
     early_stopping: EarlyStopping | None = None
     choose_within_schedule: bool = False
     sampler: Callable[[int], Any] | None = None
@@ -165,24 +174,31 @@ class StudySpec:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        _require_function("load_data", self.load_data, "() -> data")
-        _require_function("build_model", self.build_model, "params -> compiled Keras model", {})
+        require_function("load_data", self.load_data, "() -> data")
+        require_function("build_model", self.build_model, "params -> compiled Keras model", {})
         check_space(self.space)
         space = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.space.items()}
         object.__setattr__(self, "space", space)
         _check_types(self)
         self._declare_schedule()
-        _require_count("batch_size", self.batch_size)
-        cuts = self.choose_within_schedule
-        require(isinstance(cuts, bool), "choose_within_schedule", "True or False", cuts)
+        require_count("batch_size", self.batch_size)
+        for name in ("choose_within_schedule", "range_test"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), name, "True or False", value)
+        rate = self.space["learning_rate"]
+        if self.range_test and not isinstance(rate, FloatDistribution):
+            raise BadInput(
+                "range_test=True must have a FloatDistribution for the learning rate, whose ends "
+                f"it replaces, got {rate!r}"
+            )
         if self.threads is not None:
-            _require_count("threads", self.threads)
+            require_count("threads", self.threads)
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
         engines = ", ".join(map(repr, get_args(EngineMode)))
         require(self.engine in get_args(EngineMode), "engine", f"one of {engines}", self.engine)
-        _check_class_weight(self.class_weight)
-        _check_test_size(self.test_size)
+        check_class_weight(self.class_weight)
+        check_test_size(self.test_size)
         if self.name == "":
             object.__setattr__(self, "name", source_of(self.build_model).name)
         is_name = isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)
@@ -272,6 +288,8 @@ class StudySpec:
                 )
             },
         }  # fmt: skip
+        if self.range_test:  # left out otherwise, so that studies without one are what they were
+            parts["range_test"] = "True"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def described(self) -> dict[str, str]:
@@ -310,34 +328,4 @@ def _check_types(spec: StudySpec) -> None:
             raise BadInput(f"{name} must {must}, got {value!r}; for example {example}")
     if spec.sampler is not None:
         example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
-        _require_function("sampler", spec.sampler, example, 0)
-
-
-def _check_class_weight(class_weight: Any) -> None:
-    is_dict = isinstance(class_weight, Mapping) and all(
-        is_number(weight) and weight >= 0 for weight in class_weight.values()
-    )
-    is_word = isinstance(class_weight, str) and class_weight == "balanced"
-    allowed = "'balanced', a dict of class -> weight ≥ 0, or None"
-    require(is_dict or is_word or class_weight is None, "class_weight", allowed, class_weight)
-
-
-def _check_test_size(test_size: Any) -> None:
-    is_share = isinstance(test_size, float) and 0 <= test_size < 1
-    is_count = is_whole(test_size) and test_size >= 0
-    require(is_share or is_count, "test_size", "a share in 0..1 or a count ≥ 0", test_size)
-
-
-def _require_count(name: str, value: Any) -> None:
-    require(is_whole(value) and value >= 1, name, "a whole number ≥ 1", value)
-
-
-def _require_function(name: str, value: Any, kind: str, *arguments: Any) -> None:
-    """Refuse what cannot be called with these arguments, before anything is loaded or trained."""
-    require(callable(value), name, f"a function {kind}", value)
-    try:
-        inspect.signature(value).bind(*arguments)
-    except TypeError as error:
-        raise BadInput(f"{name} must be a function {kind}, got {value!r}: {error}") from error
-    except ValueError:  # written in C, without a signature
-        return
+        require_function("sampler", spec.sampler, example, 0)

@@ -41,7 +41,7 @@ def given(schedule: Schedule | Reacting, losses: np.ndarray) -> Schedule:
     return schedule.given(losses) if hasattr(schedule, "given") else schedule
 
 
-def replayed(schedule: Schedule | Reacting | None, losses: np.ndarray) -> Schedule | None:
+def replayed(schedule: Any, losses: np.ndarray) -> Schedule | None:
     """Return the learning rates that a mean curve [n_epochs] led to; None where it led to none.
 
     For a training that shall repeat them with other folds, or with no validation rows at all.

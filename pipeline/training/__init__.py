@@ -24,6 +24,7 @@ from pipeline.training.recover import (
     write_fold_models,
 )
 from pipeline.training.schedule_checks import check_schedules, remarks_on_schedules
+from pipeline.training.sweep import Sweep, swept
 
 __all__ = [
     "GPUS",
@@ -33,6 +34,7 @@ __all__ = [
     "LockstepTraining",
     "Mode",
     "Snapshot",
+    "Sweep",
     "advance_to",
     "as_fitted",
     "check_model",
@@ -47,6 +49,7 @@ __all__ = [
     "restore",
     "say_if_not_repeated",
     "set_up",
+    "swept",
     "typical_params",
     "write_fold_models",
 ]
