@@ -162,8 +162,8 @@ def search_on(
     with closing(display), only_run_of(folder, waiting=waiting), disk_errors(folder):
         question.record_threads(crew.n_workers if crew else 1)
         store, study = stores.opened_for(question, say=display.say)
-        warm_start.begin(study, question, n_warm_trials, storage=stores.storage, say=display.say)
         question = range_test.begin(study, question, go_on=stop.raise_if_asked, say=display.say)
+        warm_start.begin(study, question, n_warm_trials, storage=stores.storage, say=display.say)
         engine = engine_of(study, question, display)
         known = optimization.run_ids(study)
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
