@@ -21,7 +21,8 @@ def cost_of(
     n_workers: processes that would train trials
     Raises BadInput as `search` would before its first trial. Writes nothing.
     """
-    question = pose(spec, n_workers=n_workers)
+    said: list[str] = []
+    question = pose(spec, n_workers=n_workers, say=said.append)
     folds = question.folds
     measured = training.measured_engine(spec, question.development, folds)
     work = training.expected_work(spec, folds)
@@ -47,6 +48,7 @@ def cost_of(
         "MLflow": mask_password(store),
         "Optuna": mask_password(str(storage or question.folder / "journal.log")),
         "decision": str(question.folder / "decision.json"),
+        **({"mind": "; ".join(said[1:])} if said[1:] else {}),  # the first names the study
     }
 
 

@@ -3,10 +3,12 @@
     python -m pipeline.search optimizers
 
 Iris: 150 rows, three classes. A parameter that hangs on the optimizer exists in that optimizer's
-trials only, and is absent from `params` in the others.
+trials only, and is absent from `params` in the others. Each trial has a program of its own to
+compile, since its continuous parameters are constants of it.
 """
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from sklearn.preprocessing import StandardScaler
 
 from pipeline import Budget, Constant, Cosine, Step, StudySpec, When
 
@@ -47,6 +49,7 @@ def build_model(params):
 study = StudySpec(
     load_data=load_data,
     build_model=build_model,
+    preprocess=StandardScaler(),
     space={
         "learning_rate": FloatDistribution(1e-3, 1e-1, log=True),
         "max_epochs": 20,

@@ -5,6 +5,7 @@ import json
 import pytest
 from optuna.distributions import CategoricalDistribution
 
+from pipeline.dry_run import cost_of
 from pipeline.errors import BadInput, Interrupted
 from pipeline.schedules import Step, replayed
 from pipeline.search import search
@@ -62,3 +63,15 @@ def test_a_search_that_reacts_to_its_curves_goes_on_to_the_same_bits(home, tmp_p
     assert bits(again) == bits(whole)
     plain = replayed(again.spec.schedule, again.best.curves.losses)
     assert len(plain.after) > 1  # it did fall
+
+
+def test_a_dry_run_tells_what_updates_come_to(home):
+    keras = "__import__('keras').optimizers.schedules"
+    spec = tiny(home, fields=f"dict(schedule={keras}.CosineDecay(0.1, decay_steps=5))")
+    assert spec.signature(data_fingerprint="", splits_hash="") != tiny(
+        home, fields=f"dict(schedule={keras}.CosineDecay(0.1, decay_steps=6))"
+    ).signature(data_fingerprint="", splits_hash="")
+    told = cost_of(spec, tracking_uri=None, storage=None)["mind"]
+    assert "CosineDecay(decay_steps=5) ends after 1.7 of 4 epochs: 3 updates make" in told
+    assert "gives the learning rate itself: the sampled learning_rate is not used" in told
+    assert "mind" not in cost_of(tiny(home), tracking_uri=None, storage=None)
