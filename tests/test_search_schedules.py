@@ -43,6 +43,7 @@ def test_the_space_may_say_which_of_the_schedules(name, home):
             tiny(home, fields=fields)
 
 
+@pytest.mark.long
 def test_a_function_that_ends_ends_the_winners_training(home):
     """`SLOW` still falls at its end; rates beyond the list cannot be had."""
     result = search(tiny(home, fields=f"{SLOW} | dict(schedule=lambda e: ([1e-4] * 5)[e])"))

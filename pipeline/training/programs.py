@@ -79,7 +79,7 @@ class KerasEngine(ABC):
         Raises BadInput when the model cannot be built, does not fit the data, or cannot be trained
         by this engine.
         """
-        key = program_key(params, self.spec.rate_parameters, self._baked_in(params))
+        key = self._key(params)
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
@@ -90,11 +90,18 @@ class KerasEngine(ABC):
             self._n_compiled_before += oldest.n_compiled
         return program
 
+    def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+        """Whether trials of these parameters share a program, without making it."""
+        return self._key(params) == self._key(others)
+
     def say_once(self, line: str) -> None:
         """Tell the user something that is true of every trial, the first time."""
         if line not in self._said:
             self._said.add(line)
             self.say(line)
+
+    def _key(self, params: Mapping[str, Any]) -> tuple:
+        return program_key(params, self.spec.rate_parameters, self._baked_in(params))
 
     @abstractmethod
     def _new_program(self, params: Mapping[str, Any]) -> KerasProgram: ...
