@@ -23,6 +23,13 @@ from pipeline.schedules import (
     start_times,
     updates_per_epoch,
 )
+from pipeline.study_file import without_addresses
+
+
+def named(value):
+    """Return a test's name: the same in every process."""
+    return without_addresses(repr(value))
+
 
 FLAT = np.ones(8)
 SCHEDULES = [
@@ -43,7 +50,7 @@ SCHEDULES = [
     ReduceOnPlateau(patience=2).given(FLAT),
     ByEpoch(lambda epoch, rate: rate * 0.5),
 ]
-every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=named)
 EPOCHS = np.concatenate([start_times(n, 3) for n in range(8)])
 
 
@@ -101,7 +108,7 @@ def test_only_a_horizon_free_schedule_is_the_start_of_a_longer_one(schedule):
         (ByEpoch(lambda epoch: 1 / (1 + epoch)), [0, 0.9, 1, 3.5], [1, 1, 0.5, 0.25]),
         (ByEpoch(lambda epoch, rate: rate / 2), [0, 1.5, 2], [0.5, 0.25, 0.125]),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_a_schedule_passes_through_known_points(schedule, epochs, rates):
     found = schedule.learning_rates(1.0, np.array(epochs, float), horizon=10)
@@ -141,7 +148,7 @@ def reduced_after(schedule, losses, n_epochs=None):
         (ReduceOnPlateau(patience=1, cooldown=2), [3, 3, 3, 3, 3, 3], [2, 4, 6]),
         (ReduceOnPlateau(patience=2, cooldown=3), [3] * 9, [3, 7]),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_the_rate_falls_where_the_curve_no_longer_does(schedule, losses, after):
     assert reduced_after(schedule, losses) == after

@@ -20,6 +20,7 @@ from pipeline.schedules import (
 )
 from pipeline.training import fit_on_all_rows
 from pipeline.training.snapshot_file import as_bytes, of_bytes
+from tests.test_schedules import named
 from tests.training.fit import fit, some_long
 from tests.training.models import advanced, all_curves, case, compiled, dense, hidden, softmax
 
@@ -39,7 +40,7 @@ KERAS = keras.optimizers.schedules
         (Cosine(), KERAS.CosineDecay(0.5, 40)),
         (Exponential(0.7, decay_epochs=2), KERAS.ExponentialDecay(0.5, 10, 0.7)),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_a_schedule_counts_in_epochs_what_keras_counts_in_updates(ours, theirs):
     rates = ours.learning_rates(0.5, EPOCHS, horizon=8)
