@@ -35,9 +35,10 @@ EXIT_CODES = "exit codes:\n" + "\n".join(
 SETTABLE = {
     "name", "batch_size", "class_weight", "rule", "test_size", "seed", "engine", "threads",
     "objective.metric", "objective.direction", "early_stopping.patience",
-    "early_stopping.min_delta", "choose_within_schedule", "budget.n_trials", "budget.timeout_secs",
-    "budget.max_fold_epochs", "budget.max_updates", "budget.max_failures_in_a_row",
-    "refit.enabled", "refit.policy", "refit.n_seeds", "refit.keep_folds",
+    "early_stopping.min_delta", "choose_within_schedule", "range_test",
+    "budget.n_trials", "budget.timeout_secs", "budget.max_fold_epochs", "budget.max_updates",
+    "budget.max_failures_in_a_row", "refit.enabled", "refit.policy", "refit.n_seeds",
+    "refit.keep_folds",
 }  # fmt: skip
 """Fields whose values can be written on a command line; the others are Python objects."""
 
@@ -83,6 +84,10 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument(
         "--warm-start", type=n_trials, nargs="?", const=5, default=0, metavar="N",
         help="begin a new study with the N best trials (5) of the latest earlier one of its name",
+    )  # fmt: skip
+    parser.add_argument(
+        "--range-test", action="store_true",
+        help="sweep the learning rate over the folds, draw the loss, propose the range to search",
     )  # fmt: skip
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything, time an epoch, print the cost"
@@ -269,10 +274,11 @@ def check_together(options: argparse.Namespace) -> None:
     """Raise BadInput for options that do not go together."""
     names = {"--confirm": options.confirm, "--nested": options.nested}
     given = [name for name, value in names.items() if value is not None]
-    given += ["--dry-run"] * options.dry_run
+    given += ["--dry-run"] * options.dry_run + ["--range-test"] * options.range_test
     if len(given) > 1:
         raise BadInput(
-            f"of --confirm, --nested and --dry-run one at a time, got {' and '.join(given)}"
+            "of --confirm, --nested, --dry-run and --range-test one at a time, got "
+            f"{' and '.join(given)}"
         )
     if options.nested is not None and options.workers != 1:
         raise BadInput("--nested searches in one process, got --workers: leave it out")
@@ -315,11 +321,13 @@ def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
 
 def with_field(spec: StudySpec, name: str, value: Any) -> StudySpec:
     """Return the study with one field changed: `seed`, `budget.n_trials`, `space.max_epochs`, …."""
+    from pipeline.space import with_value
+
     outer, _, inner = name.partition(".")
     if outer == "space" and inner:
         if inner not in spec.space:
             raise unknown_name("field", name, (f"space.{key}" for key in spec.space))
-        return dataclasses.replace(spec, space={**spec.space, inner: value})
+        return dataclasses.replace(spec, space=with_value(spec.space, inner, value))
     if name not in SETTABLE:
         raise unknown_name("field", name, SETTABLE | {f"space.{key}" for key in spec.space})
     if name == "rule":

@@ -23,6 +23,7 @@ from pipeline.files import write_whole
 from pipeline.folds import Fold, Folds, split
 from pipeline.question import Question
 from pipeline.results import TrialResult, ranked
+from pipeline.schedules import replayed
 from pipeline.session import Session
 from pipeline.space import is_whole
 
@@ -111,7 +112,7 @@ def confirmed(
     None, with a line that says why, when the budget's time is over before, or every trial diverges.
     What was trained by then is kept and is not trained again. Raises Interrupted after a signal.
     """
-    best = ranked(trials, session.spec.objective)[: plan.n_trials]
+    best = _best(trials, plan.n_trials, session.question)
     say, kept = session.display.say, _Kept(session.question, plan)
     missing = [trial for trial in best if kept.of(trial) is None]
     if missing:
@@ -151,11 +152,17 @@ def known(trials: Sequence[TrialResult], n_trials: int, question: Question) -> C
 
     trials: all of the search
     """
-    plan, best = Plan.of(n_trials, question), ranked(trials, question.spec.objective)[:n_trials]
+    plan, best = Plan.of(n_trials, question), _best(trials, n_trials, question)
     kept = _Kept(question, plan)
     if any(kept.of(trial) is None for trial in best):
         return None
     return _meeting(best, plan, kept, question)
+
+
+def _best(trials: Sequence[TrialResult], n_trials: int, question: Question) -> list[TrialResult]:
+    """Return the best trials, one that is the beginning of another not counted."""
+    trained = [trial for trial in trials if trial.prefix_of is None]
+    return ranked(trained, question.spec.objective)[:n_trials]
 
 
 def _meeting(
@@ -179,9 +186,10 @@ def _trained_again(
     """
     spec, n_epochs = session.spec, trial.best_n_epochs
     assert n_epochs is not None  # only trials with a value are ranked
+    assert trial.curves is not None
     lockstep = training.LockstepTraining(
         engine.program(trial.params), trial.params, plan.crossed,
-        schedule=spec.schedule, seed=spec.seed,
+        spec=spec, schedule=replayed(spec.schedule_of(trial.params), trial.curves.losses),
     )  # fmt: skip
     metric = lockstep.program.metric_names.index(spec.objective.metric)
     scores = np.zeros(len(plan.crossed))

@@ -90,6 +90,11 @@ class FoldCurves:
         """The best of the mean curve: a trial's value."""
         return self.mean_after(self.best_n_epochs)
 
+    def until(self, n_epochs: int) -> FoldCurves:
+        """Return the curves' first `n_epochs` epochs."""
+        values = self.values[:, : self._index(n_epochs) + 1]
+        return FoldCurves(values, self.objective, self.folds, self.n_repeats)
+
     def mean_after(self, n_epochs: int) -> float:
         """Return the mean over folds after `n_epochs` epochs."""
         return float(self.mean[self._index(n_epochs)])

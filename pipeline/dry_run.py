@@ -21,7 +21,8 @@ def cost_of(
     n_workers: processes that would train trials
     Raises BadInput as `search` would before its first trial. Writes nothing.
     """
-    question = pose(spec, n_workers=n_workers)
+    said: list[str] = []
+    question = pose(spec, n_workers=n_workers, say=said.append)
     folds = question.folds
     measured = training.measured_engine(spec, question.development, folds)
     work = training.expected_work(spec, folds)
@@ -34,7 +35,7 @@ def cost_of(
         "rows": question.rows,
         "devices": ", ".join(training.device_names()),
         "workers": _workers(n_workers, question.threads_for(n_workers)),
-        "space": ", ".join(spec.sampled) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
+        "space": ", ".join(spec.varied) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
         "timed at": ", ".join(f"{k}={_short(v)}" for k, v in typical.items()),
         "engine": f"{measured.timing.mode} ({measured.reason})",
         "one epoch of one fold": f"{1e3 * measured.timing.fold_epoch_secs:.2g} ms, "
@@ -47,6 +48,7 @@ def cost_of(
         "MLflow": mask_password(store),
         "Optuna": mask_password(str(storage or question.folder / "journal.log")),
         "decision": str(question.folder / "decision.json"),
+        **({"mind": "; ".join(said[1:])} if said[1:] else {}),  # the first names the study
     }
 
 

@@ -48,8 +48,13 @@ def _evaluated(
             "it any further: is its memory enough?",
         )
     else:
+        longer = longer_trial(proposal, session)
         with session.at(proposal):
-            trial = train(proposal, session, run, name)
+            trial = (
+                train(proposal, session, run, name)
+                if longer is None
+                else repeat(longer, proposal, session, run)
+            )
     result = TrialResult(
         number=proposal.number,
         params=proposal.params,
@@ -62,6 +67,7 @@ def _evaluated(
         any_epoch=trial.any_epoch,
         training=trial.training_mean,
         diverged=trial.diverged,
+        prefix_of=trial.prefix_of,
     )
     if result.outcome is not Outcome.INTERRUPTED:
         session.unwritten.keep(name, run.epochs)
@@ -91,6 +97,7 @@ class Training:
     horizon_free: bool = True
     any_epoch: bool = True
     diverged: bool = False
+    prefix_of: int | None = None
     kept: training.Kept | None = None
 
     def ended(self, outcome: Outcome, reason: str) -> Training:
@@ -138,7 +145,7 @@ def train_on(
     trial: Training,
 ) -> Training:
     """Train epoch after epoch until the trial ends."""
-    spec, objective = session.spec, session.spec.objective
+    objective = session.spec.objective
     names = lockstep.program.metric_names
     watched = [names.index(metric) for metric in ("loss", objective.metric)]
     while True:
@@ -159,19 +166,79 @@ def train_on(
         is_last = n_epochs == lockstep.horizon
         if curves.best_n_epochs == n_epochs if trial.any_epoch else is_last:
             trial.kept = training.Kept(proposal.params, lockstep.snapshot())
-        if proposal.report(n_epochs, mean, horizon_free=trial.horizon_free):
-            return trial.ended(Outcome.PRUNED, f"worse than the others after epoch {n_epochs}")
-        if is_last:
-            trial.row_losses = lockstep.row_losses()
-            return trial.ended(Outcome.COMPLETED, f"trained {n_epochs} epochs")
-        if trial.any_epoch and spec.early_stopping and spec.early_stopping.should_stop(curves):
-            trial.row_losses = lockstep.row_losses()
-            patience = spec.early_stopping.patience
-            return trial.ended(
-                Outcome.STOPPED_EARLY, f"no better for {patience} epochs after {n_epochs}"
-            )
+        if is_over(trial, proposal, session, is_last=is_last):
+            if trial.outcome.has_value:
+                trial.row_losses = lockstep.row_losses()
+            return trial
         must_stop = session.must_stop_trial(proposal, lockstep)
         session.snapshots.keep(name, lockstep, now=must_stop)
         if must_stop:
             proposal.end_attempt()
             return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_epochs}")
+
+
+def is_over(
+    trial: Training, proposal: optimization.Proposal, session: Session, *, is_last: bool
+) -> bool:
+    """Report the mean after the last epoch; say whether the trial ends with it, and note how."""
+    spec, curves = session.spec, trial.curves
+    assert curves is not None
+    n_epochs = curves.n_epochs
+    mean = curves.mean_after(n_epochs)
+    if proposal.report(n_epochs, mean, horizon_free=trial.horizon_free):
+        trial.ended(Outcome.PRUNED, f"worse than the others after epoch {n_epochs}")
+    elif is_last:
+        trial.ended(Outcome.COMPLETED, f"trained {n_epochs} epochs")
+    elif trial.any_epoch and spec.early_stopping and spec.early_stopping.should_stop(curves):
+        patience = spec.early_stopping.patience
+        reason = f"no better for {patience} epochs after {n_epochs}"
+        trial.ended(Outcome.STOPPED_EARLY, reason)
+    else:
+        return False
+    return True
+
+
+def longer_trial(proposal: optimization.Proposal, session: Session) -> TrialResult | None:
+    """Return an earlier trial whose curve begins with the whole curve of this one, if there is any.
+
+    It has the same parameters but for max_epochs, a schedule that does not depend on it, and a
+    builder that makes nothing of it either.
+    """
+    horizon = int(proposal.params["max_epochs"])
+    for trial in session.finished.all():
+        if trial.number >= proposal.number or trial.value is None or not trial.horizon_free:
+            continue
+        if {**trial.params, "max_epochs": horizon} != proposal.params or trial.curves is None:
+            continue
+        # One that was stopped early would be so again, at the same epoch.
+        reaches = trial.curves.n_epochs >= horizon or trial.outcome is Outcome.STOPPED_EARLY
+        if reaches and session.engine.is_same_program(trial.params, proposal.params):
+            return trial
+    return None
+
+
+def repeat(
+    longer: TrialResult, proposal: optimization.Proposal, session: Session, run: tracking.TrialRun
+) -> Training:
+    """Let a trial run along the beginning of a longer one's curve: training is repeatable.
+
+    MLflow is given the monitored metric; the others are in the longer trial's run.
+    """
+    metric, horizon = session.spec.objective.metric, int(proposal.params["max_epochs"])
+    trial, curves = Training(prefix_of=longer.number), longer.curves
+    assert curves is not None
+    for n_epochs in range(1, min(horizon, curves.n_epochs) + 1):
+        trial.curves = curves.until(n_epochs)
+        rate = session.learning_rate_in(n_epochs, proposal.params, trial.curves)
+        scores = trial.curves.after(n_epochs)[:, None]
+        run.log_epoch(n_epochs, tracking.epoch_metrics([metric], scores, rate))
+        session.display.epoch_ended(proposal.number, n_epochs, trial.curves.mean_after(n_epochs))
+        if is_over(trial, proposal, session, is_last=n_epochs == horizon):
+            break
+    trial.reason += f"; they are the first of trial {longer.number}, and were not trained again"
+    n_epochs = trial.curves.n_epochs if trial.curves else 0
+    if longer.training is not None:
+        trial.training_mean = longer.training[:n_epochs]
+    losses = out_of_fold.of_trial(session.question, longer)
+    trial.row_losses = None if losses is None else [each[:, :n_epochs] for each in losses]
+    return trial

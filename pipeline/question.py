@@ -94,8 +94,11 @@ def pose(
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
     devices = training.set_up(question.threads_for(n_workers), gpu_share=gpu_share)
-    training.check_model(spec, development, question.folds[0])
+    training.check_schedules(spec)
+    model = training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
+    for remark in training.remarks_on_schedules(spec, model, question.folds[0]):
+        say(remark)
     return question
 
 

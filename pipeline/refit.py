@@ -15,6 +15,7 @@ from pipeline.errors import Interrupted, StoreUnavailable, StudyFailed, in_one_l
 from pipeline.files import disk_errors
 from pipeline.refit_length import RefitLength
 from pipeline.results import RefitResult, StudyResult
+from pipeline.schedules import replayed
 from pipeline.session import Session
 
 FOLDS = "folds"
@@ -70,7 +71,9 @@ def fit(result: StudyResult, session: Session) -> training.FittedModel:
     """Train on all development rows, for the length that the refit's policy makes of the choice."""
     rows, length = session.question.development, length_of(result, session)
     refit, first = session.spec.refit, len(session.question.folds)
-    name = f"refit_{result.best.number:03d}_{length.n_epochs}_epochs"
+    best = result.best
+    assert best.curves is not None
+    name = f"refit_{best.number:03d}_{length.n_epochs}_epochs"
 
     def each_epoch(lockstep: training.LockstepTraining) -> None:
         if lockstep.n_epochs == 0:
@@ -83,9 +86,10 @@ def fit(result: StudyResult, session: Session) -> training.FittedModel:
     fitted = training.fit_on_all_rows(
         session.spec,
         rows,
-        {**result.best.params, "max_epochs": length.horizon},
+        {**best.params, "max_epochs": length.horizon},
         length.n_epochs,
         folds=range(first, first + refit.n_seeds),
+        schedule=replayed(session.spec.schedule_of(best.params), best.curves.losses),
         mode=session.engine.mode,
         each_epoch=each_epoch,
     )

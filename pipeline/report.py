@@ -31,8 +31,10 @@ from pipeline.conclusion import concluded
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode, NoResult, unexpected_errors
 from pipeline.question import Question, pose
+from pipeline.range_test import as_begun
 from pipeline.refit_length import RefitLength
 from pipeline.results import StudyResult
+from pipeline.schedules import replayed
 from pipeline.study_file import load_study
 from pipeline.ways import Way
 from pipeline.winner import saved
@@ -96,14 +98,16 @@ def refit_each(
         )
         for n_epochs in sorted({way.n_epochs for way in ways if way.n_epochs is not None})
     }
-    first = len(question.folds)
+    first, best = len(question.folds), result.best
+    assert best.curves is not None
     fitted = training.fitted_after(
         sorted({length.n_epochs for length in lengths.values()}),
         spec,
         rows,
-        {**result.best.params, "max_epochs": next(iter(lengths.values())).horizon},
+        {**best.params, "max_epochs": next(iter(lengths.values())).horizon},
         folds=range(first, first + spec.refit.n_seeds),
         mode=mode,
+        schedule=replayed(spec.schedule_of(best.params), best.curves.losses),
     )
     with unexpected_errors("the answer stands, but no model could be refitted for each way"):
         scores = {n_epochs: model.score(test) for n_epochs, model in fitted}
@@ -181,6 +185,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
             f"python -m pipeline.search {options.study}"
         )
     study = optimization.read_study(journal, question.name, patience_secs=options.store_patience)
+    question = as_begun(study, question)
     result, written = result_of(question, study)
     facts |= {
         "run_url": result.run_url,

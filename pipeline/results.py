@@ -55,6 +55,8 @@ class TrialResult:
     any_epoch: whether any trained epoch may be chosen, or the last one only: a schedule that is
         laid out for its horizon and stopped before it is another schedule
     diverged: whether it failed because the loss was no longer finite
+    prefix_of: the number of an earlier, longer trial that began with these very epochs: nothing was
+        trained for this one
     """
 
     number: int
@@ -68,6 +70,7 @@ class TrialResult:
     training: np.ndarray | None = None
     any_epoch: bool = True
     diverged: bool = False
+    prefix_of: int | None = None
 
     def __post_init__(self) -> None:
         if self.outcome.has_value and self.curves is None:
@@ -95,6 +98,7 @@ class TrialResult:
             "reason": self.reason,
             "horizon_free": self.horizon_free,
             "diverged": self.diverged,
+            "prefix_of": self.prefix_of,
         }
 
     @classmethod
@@ -119,6 +123,7 @@ class TrialResult:
             any_epoch=plain["horizon_free"] or spec.choose_within_schedule,
             training=None if training is None else np.array(training),
             diverged=plain["diverged"],
+            prefix_of=plain.get("prefix_of"),  # absent from studies of before there was any
         )
 
     @property
@@ -152,8 +157,10 @@ class TrialResult:
 
     @property
     def n_fold_epochs(self) -> int:
-        """Epochs trained, summed over folds."""
-        return 0 if self.curves is None else self.curves.values.size
+        """Epochs trained for this trial, summed over folds."""
+        if self.curves is None or self.prefix_of is not None:
+            return 0
+        return self.curves.values.size
 
 
 def trial_name(number: int) -> str:

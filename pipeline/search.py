@@ -27,7 +27,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from pipeline import decision, optimization, review, tracking, training, warm_start, wording
+from pipeline import (
+    decision,
+    optimization,
+    range_test,
+    review,
+    tracking,
+    training,
+    warm_start,
+    wording,
+)
 from pipeline.batch import StopRequest, Waiting, only_run_of
 from pipeline.cli import check_together, with_options
 from pipeline.conclusion import concluded
@@ -128,6 +137,15 @@ def nested_search(
         return referee(spec, n_folds, search_inside, say=display.say)
 
 
+def range_tested(spec: StudySpec, display: Display) -> range_test.RangeTest:
+    """Sweep the learning rate once over the folds and return what it proposes; see `range_test`."""
+    stop = StopRequest()
+    with stop.listening(), closing(display):
+        question = pose(spec, say=display.say)
+        with disk_errors(question.folder):
+            return range_test.measured(question, go_on=stop.raise_if_asked, say=display.say)
+
+
 def search_on(
     question: Question,
     display: Display,
@@ -144,6 +162,7 @@ def search_on(
     with closing(display), only_run_of(folder, waiting=waiting), disk_errors(folder):
         question.record_threads(crew.n_workers if crew else 1)
         store, study = stores.opened_for(question, say=display.say)
+        question = range_test.begin(study, question, go_on=stop.raise_if_asked, say=display.say)
         warm_start.begin(study, question, n_warm_trials, storage=stores.storage, say=display.say)
         engine = engine_of(study, question, display)
         known = optimization.run_ids(study)
@@ -244,6 +263,9 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     if options.dry_run:
         rows = cost_of(spec, **stores, n_workers=crew.n_workers if crew else 1)
         return Ending(ExitCode.SUCCESS, page(rows), facts={"dry_run": rows})
+    if options.range_test:
+        swept = range_tested(spec, display_for(quiet=options.quiet))
+        return Ending(ExitCode.SUCCESS, range_test.page(swept), facts=range_test.facts(swept))
     display = Several(display_for(quiet=options.quiet), Logged(), Facts(facts))
     stores["store_patience_secs"] = options.store_patience
     if options.nested is not None:

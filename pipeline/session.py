@@ -14,6 +14,7 @@ from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
 from pipeline.progress import Display
 from pipeline.question import Question
+from pipeline.schedules import Constant, given, start_times, updates_per_epoch
 from pipeline.snapshots import Snapshots
 from pipeline.spec import StudySpec
 from pipeline.spending import Spending
@@ -101,7 +102,7 @@ class Session:
         budget, n_others = self.spec.budget, 0
         if budget.max_fold_epochs is not None or budget.max_updates is not None:
             n_others = len(lockstep.states) * optimization.epochs_begun(
-                self.study, self.spec, but=proposal.number, horizon_free=lockstep.horizon_free
+                self.study, self.spec, but=proposal.number
             )
         n_others_updates = round(n_others * n_updates / n_fold_epochs)
         return self.must_stop(n_fold_epochs + n_others, n_updates + n_others_updates)
@@ -159,10 +160,22 @@ class Session:
             self.engine.program(params),
             params,
             folds,
-            schedule=spec.schedule,
-            seed=spec.seed,
+            spec=spec,
             keeps_row_losses=out_of_fold.can_be_kept(spec, folds, int(params["max_epochs"])),
         )
+
+    def learning_rate_in(
+        self, n_epochs: int, params: Mapping[str, Any], curves: FoldCurves
+    ) -> float:
+        """Return the learning rate of an epoch's last update, in the first fold, of a curve.
+
+        Of a schedule that does not depend on its horizon.
+        """
+        schedule = given(self.spec.schedule_of(params) or Constant(), curves.losses[: n_epochs - 1])
+        n_rows = len(self.question.folds[0].train)
+        times = start_times(n_epochs - 1, updates_per_epoch(n_rows, int(params["batch_size"])))
+        rates = schedule.learning_rates(params["learning_rate"], times, int(params["max_epochs"]))
+        return float(rates[-1])
 
     def curves_of(self, lockstep: training.LockstepTraining) -> FoldCurves:
         """Return the monitored metric's curves so far, as long as all folds' are finite."""

@@ -1,9 +1,10 @@
-"""The search space: Optuna distributions, and fixed values beside them."""
+"""The search space: Optuna distributions, fixed values beside them, and when they apply."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,74 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
 )
 
-from pipeline.errors import BadInput, require
+from pipeline.errors import BadInput, require, unknown_name
+
+ALWAYS = ("learning_rate", "max_epochs", "batch_size", "schedule")
+"""Parameters that the search itself reads: every trial has them, as far as the space does."""
+
+
+@dataclass(frozen=True)
+class When:
+    """A dimension, or a fixed value, of those trials in which another parameter has a value.
+
+    space={
+        "optimizer": CategoricalDistribution(["sgd", "adam", "adamw"]),
+        "momentum": When("optimizer", "sgd", FloatDistribution(0.0, 0.99)),
+        "beta_1": When("optimizer", ("adam", "adamw"), FloatDistribution(0.8, 0.99)),
+        …
+    }
+
+    In all other trials the parameter is absent.
+
+    value: one, or several in a tuple or list
+    """
+
+    parameter: str
+    value: Any
+    dimension: BaseDistribution | Any
+
+    @property
+    def among(self) -> tuple[Any, ...]:
+        """The values of the other parameter with which this one exists."""
+        return tuple(self.value) if isinstance(self.value, tuple | list) else (self.value,)
+
+    def holds(self, params: Mapping[str, Any]) -> bool:
+        """Whether a trial of these parameters has this one."""
+        return self.parameter in params and params[self.parameter] in self.among
+
+    def can_hold(self, space: Mapping[str, Any]) -> bool:
+        """Whether any trial of the space can have this parameter."""
+        return any(value in self.among for value in values(space[self.parameter]))
+
+
+def applying(space: Mapping[str, Any], params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the dimensions and fixed values that a trial of these parameters has.
+
+    params: None is any trial that there can be
+    """
+    found = {}
+    for name, dimension in space.items():
+        if not isinstance(dimension, When):
+            found[name] = dimension
+        elif dimension.holds(params) if params is not None else dimension.can_hold(space):
+            found[name] = dimension.dimension
+    return found
+
+
+def with_value(space: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Return the space with one dimension replaced; the condition on it stays."""
+    condition = space[name]
+    if isinstance(condition, When):
+        value = replace(condition, dimension=value)
+    return {**space, name: value}
+
+
+def json_of(dimension: BaseDistribution | Any) -> str:
+    """Return a distribution as JSON; "" for a fixed value."""
+    return distribution_to_json(dimension) if isinstance(dimension, BaseDistribution) else ""
 
 
 def largest(dimension: BaseDistribution | Any) -> Any:
@@ -90,6 +156,10 @@ def check_space(space: Any) -> None:
                 "'max_epochs': IntDistribution(10, 100)}"
             )
     for name, dimension in space.items():
+        if isinstance(dimension, When):
+            _check_when(name, dimension, space)
+    space = {n: d.dimension if isinstance(d, When) else d for n, d in space.items()}
+    for name, dimension in space.items():
         if isinstance(dimension, BaseDistribution | bool | int | float | str | np.generic | None):
             continue
         raise BadInput(
@@ -109,6 +179,24 @@ def check_space(space: Any) -> None:
     for name in ("max_epochs", "batch_size"):
         if name in space:
             _check_positive(space, name, whole=True)
+
+
+def _check_when(name: str, when: When, space: Mapping[str, Any]) -> None:
+    if name in ALWAYS:
+        raise BadInput(f"space[{name!r}] must be there in every trial, got {when!r}")
+    if when.parameter not in space or isinstance(space[when.parameter], When):
+        others = [other for other, value in space.items() if not isinstance(value, When)]
+        raise unknown_name(f"unconditional parameter in space[{name!r}]", when.parameter, others)
+    on = space[when.parameter]
+    if isinstance(on, IntDistribution | FloatDistribution):
+        raise BadInput(
+            f"space[{name!r}] must hang on a CategoricalDistribution or a fixed value, got "
+            f"{when.parameter!r}, which is {on!r}"
+        )
+    for value in when.among:
+        if isinstance(on, CategoricalDistribution) and value not in on.choices:
+            allowed = map(str, on.choices)
+            raise unknown_name(f"{when.parameter} in space[{name!r}]", str(value), allowed)
 
 
 def _check_positive(space: Mapping[str, Any], name: str, *, whole: bool) -> None:

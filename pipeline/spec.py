@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,17 +12,28 @@ from typing import Any, Literal, get_args
 import numpy as np
 from optuna.distributions import (
     BaseDistribution,
-    distribution_to_json,
+    CategoricalDistribution,
+    FloatDistribution,
 )
 
 from pipeline.choice import BestOfMean, PatientBest, Rule
 from pipeline.curves import FoldCurves
-from pipeline.errors import BadInput, require
+from pipeline.errors import BadInput, require, unknown_name
+from pipeline.fields import (
+    check_class_weight,
+    check_test_size,
+    require_count,
+    require_function,
+)
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
-from pipeline.schedules import Constant, Schedule
-from pipeline.space import check_space, is_number, is_whole, largest
-from pipeline.study_file import source_of, without_addresses
+from pipeline.schedules import declared, functions_in
+from pipeline.signature import canonical, shown
+from pipeline.space import applying, check_space, is_number, is_whole, largest, values
+from pipeline.study_file import source_of
+
+SCHEDULE = "schedule"
+"""The parameter that names one of several schedules."""
 
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla", "stream"]
@@ -47,11 +57,11 @@ class Budget:
     max_failures_in_a_row: int = 10
 
     def __post_init__(self) -> None:
-        _require_count("budget.n_trials", self.n_trials)
-        _require_count("budget.max_failures_in_a_row", self.max_failures_in_a_row)
+        require_count("budget.n_trials", self.n_trials)
+        require_count("budget.max_failures_in_a_row", self.max_failures_in_a_row)
         for name in ("max_fold_epochs", "max_updates"):
             if getattr(self, name) is not None:
-                _require_count(f"budget.{name}", getattr(self, name))
+                require_count(f"budget.{name}", getattr(self, name))
         if self.timeout_secs is not None:
             is_positive = is_number(self.timeout_secs) and self.timeout_secs > 0
             require(is_positive, "budget.timeout_secs", "a number > 0, or None", self.timeout_secs)
@@ -69,7 +79,7 @@ class EarlyStopping:
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_count("early_stopping.patience", self.patience)
+        require_count("early_stopping.patience", self.patience)
         is_margin = is_number(self.min_delta) and self.min_delta >= 0
         require(is_margin, "early_stopping.min_delta", "a number ≥ 0", self.min_delta)
 
@@ -103,7 +113,7 @@ class Refit:
         policies = get_args(RefitPolicy)
         allowed = ", ".join(map(repr, policies))
         require(self.policy in policies, "refit.policy", f"one of {allowed}", self.policy)
-        _require_count("refit.n_seeds", self.n_seeds)
+        require_count("refit.n_seeds", self.n_seeds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,8 +122,8 @@ class StudySpec:
 
     load_data: () -> (x, y), ((x, y), (x_validation, y_validation)) or pipeline.data.Dataset
     build_model: params -> compiled Keras model; the search drives its optimizer's learning rate
-    space: name -> Optuna distribution, or a fixed value; `learning_rate` and `max_epochs` must be
-        in it, `batch_size` may be
+    space: name -> Optuna distribution, or a fixed value, or either of them `When` another parameter
+        has a value; `learning_rate` and `max_epochs` must be in it, `batch_size` may be
     name: of the study; the study file's name by default
     objective: the monitored metric, on validation rows, and its direction
     splitter: any scikit-learn splitter; None is five shuffled folds, stratified for classes and of
@@ -121,7 +131,11 @@ class StudySpec:
     preprocess: a scikit-learn transformer, fitted on each fold's training rows only
     class_weight: {class: weight} or "balanced"; weights the training loss
     batch_size: rows per update, unless the space samples it
-    schedule: learning rate by epoch; None is the optimizer's own schedule, or constant
+    schedule: learning rate by epoch: a schedule of `pipeline`, a function of the 0-based epoch, or
+        a `keras.optimizers.schedules` object; None is the optimizer's own schedule, or constant. A
+        dict of name -> schedule makes the name a parameter, `schedule`, of the space
+    range_test: sweep the learning rate before the first trial, and search the range that this
+        proposes in place of the space's
     early_stopping: stop a trial on its mean curve; None trains to max_epochs
     choose_within_schedule: let a schedule that is laid out for its horizon be cut at an earlier
         epoch. By default such a trial counts at its last epoch, and is not stopped early: its
@@ -145,7 +159,8 @@ class StudySpec:
     preprocess: Any = None
     class_weight: ClassWeight | None = None
     batch_size: int = 32
-    schedule: Schedule | None = None
+    schedule: Any = None
+    range_test: bool = False
     early_stopping: EarlyStopping | None = None
     choose_within_schedule: bool = False
     sampler: Callable[[int], Any] | None = None
@@ -159,23 +174,31 @@ class StudySpec:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        _require_function("load_data", self.load_data, "() -> data")
-        _require_function("build_model", self.build_model, "params -> compiled Keras model", {})
+        require_function("load_data", self.load_data, "() -> data")
+        require_function("build_model", self.build_model, "params -> compiled Keras model", {})
         check_space(self.space)
         space = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.space.items()}
         object.__setattr__(self, "space", space)
         _check_types(self)
-        _require_count("batch_size", self.batch_size)
-        cuts = self.choose_within_schedule
-        require(isinstance(cuts, bool), "choose_within_schedule", "True or False", cuts)
+        self._declare_schedule()
+        require_count("batch_size", self.batch_size)
+        for name in ("choose_within_schedule", "range_test"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), name, "True or False", value)
+        rate = self.space["learning_rate"]
+        if self.range_test and not isinstance(rate, FloatDistribution):
+            raise BadInput(
+                "range_test=True must have a FloatDistribution for the learning rate, whose ends "
+                f"it replaces, got {rate!r}"
+            )
         if self.threads is not None:
-            _require_count("threads", self.threads)
+            require_count("threads", self.threads)
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
         engines = ", ".join(map(repr, get_args(EngineMode)))
         require(self.engine in get_args(EngineMode), "engine", f"one of {engines}", self.engine)
-        _check_class_weight(self.class_weight)
-        _check_test_size(self.test_size)
+        check_class_weight(self.class_weight)
+        check_test_size(self.test_size)
         if self.name == "":
             object.__setattr__(self, "name", source_of(self.build_model).name)
         is_name = isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)
@@ -183,16 +206,59 @@ class StudySpec:
             is_name, "name", "letters, digits, '_', '-' and '.', beginning with a letter", self.name
         )
 
+    def _declare_schedule(self) -> None:
+        """Wrap the schedule's functions; several schedules are a dimension of the space."""
+        schedule = declared(self.schedule)
+        object.__setattr__(self, "schedule", schedule)
+        if not isinstance(schedule, Mapping):
+            return
+        names = list(schedule)
+        default = CategoricalDistribution(names) if len(names) > 1 else names[0]
+        space = {**self.space, SCHEDULE: self.space.get(SCHEDULE, default)}
+        for name in values(space[SCHEDULE]):
+            if name not in names:
+                raise unknown_name(f"schedule in space[{SCHEDULE!r}]", str(name), names)
+        object.__setattr__(self, "space", space)
+
+    def schedule_of(self, params: Mapping[str, Any]) -> Any:
+        """Return the schedule of a trial; None is the optimizer's own, or constant."""
+        by_name = isinstance(self.schedule, Mapping)
+        return self.schedule[params[SCHEDULE]] if by_name else self.schedule
+
+    @property
+    def rate_parameters(self) -> tuple[str, ...]:
+        """The parameters of the learning rates: trials that differ in no other share a program."""
+        names = ("learning_rate", "max_epochs")
+        return (*names, SCHEDULE) if isinstance(self.schedule, Mapping) else names
+
     @property
     def sampled(self) -> dict[str, BaseDistribution]:
-        """The parameters that the sampler proposes."""
-        return {k: v for k, v in self.space.items() if isinstance(v, BaseDistribution)}
+        """The parameters that the sampler proposes for every trial."""
+        return self.sampled_with({})
+
+    def sampled_with(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """Return what the sampler proposes for a trial that has these parameters already."""
+        space = applying(self.space, {**self.fixed, **params})
+        return {k: v for k, v in space.items() if isinstance(v, BaseDistribution)}
+
+    @property
+    def varied(self) -> dict[str, BaseDistribution]:
+        """The parameters that the sampler proposes for some trial."""
+        space = applying(self.space, None)
+        return {k: v for k, v in space.items() if isinstance(v, BaseDistribution)}
 
     @property
     def fixed(self) -> Params:
-        """The parameters with one value, `batch_size` among them unless it is sampled."""
-        fixed = {k: v for k, v in self.space.items() if not isinstance(v, BaseDistribution)}
+        """The parameters with one value in every trial, `batch_size` among them if it has one."""
+        space = applying(self.space, {})
+        fixed = {k: v for k, v in space.items() if not isinstance(v, BaseDistribution)}
         return fixed if "batch_size" in self.space else {**fixed, "batch_size": self.batch_size}
+
+    def params_of(self, sampled: Mapping[str, Any]) -> Params:
+        """Return every parameter of a trial, fixed ones included."""
+        params = {**self.fixed, **sampled}
+        space = applying(self.space, params)
+        return {k: v for k, v in space.items() if not isinstance(v, BaseDistribution)} | params
 
     @property
     def longest_horizon(self) -> int:
@@ -206,20 +272,24 @@ class StudySpec:
         and the local modules they import, and what shapes training. Not the budget, the rule, the
         refit, the sampler and the pruner: changing those continues the study.
         """
+        functions: list[Callable[..., Any]] = [self.build_model, self.load_data]
+        functions += functions_in(self.schedule)
         parts = {
             "name": self.name,
-            "space": {k: _canonical(v) for k, v in sorted(self.space.items())},
+            "space": {k: canonical(v) for k, v in sorted(self.space.items())},
             "data": data_fingerprint,
             "splits": splits_hash,
-            "source": source_of(self.build_model, self.load_data).hash,
+            "source": source_of(*functions).hash,
             **{
-                name: _canonical(getattr(self, name))
+                name: canonical(getattr(self, name))
                 for name in (
                     "objective", "preprocess", "class_weight", "batch_size", "schedule",
                     "early_stopping", "choose_within_schedule", "seed", "engine", "threads",
                 )
             },
         }  # fmt: skip
+        if self.range_test:  # left out otherwise, so that studies without one are what they were
+            parts["range_test"] = "True"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def described(self) -> dict[str, str]:
@@ -227,7 +297,7 @@ class StudySpec:
         fields = {k: v for k, v in vars(self).items() if k not in ("space", "load_data")}
         fields["build_model"] = getattr(self.build_model, "__qualname__", self.build_model)
         fields |= {f"space.{k}": v for k, v in self.space.items()}
-        return {k: v if isinstance(v, str) else _shown(v) for k, v in fields.items()}
+        return {k: v if isinstance(v, str) else shown(v) for k, v in fields.items()}
 
 
 _TYPES: tuple[tuple[str, Any, str], ...] = (
@@ -241,12 +311,6 @@ _TYPES: tuple[tuple[str, Any, str], ...] = (
 _PLUGS = (
     ("splitter", "split", "have scikit-learn's split(X, y, groups)", "KFold(5, shuffle=True)"),
     ("preprocess", "fit transform", "be a scikit-learn transformer", "StandardScaler()"),
-    (
-        "schedule",
-        "learning_rates horizon_free",
-        "have learning_rates(initial, epochs, horizon) and horizon_free",
-        repr(Constant()),
-    ),
     ("pruner", "prune", "be an Optuna pruner", "optuna.pruners.MedianPruner()"),
     ("rule", "choose name", "have choose(curves, horizon) and a name", repr(BestOfMean())),
 )
@@ -264,55 +328,4 @@ def _check_types(spec: StudySpec) -> None:
             raise BadInput(f"{name} must {must}, got {value!r}; for example {example}")
     if spec.sampler is not None:
         example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
-        _require_function("sampler", spec.sampler, example, 0)
-
-
-def _check_class_weight(class_weight: Any) -> None:
-    is_dict = isinstance(class_weight, Mapping) and all(
-        is_number(weight) and weight >= 0 for weight in class_weight.values()
-    )
-    is_word = isinstance(class_weight, str) and class_weight == "balanced"
-    allowed = "'balanced', a dict of class -> weight ≥ 0, or None"
-    require(is_dict or is_word or class_weight is None, "class_weight", allowed, class_weight)
-
-
-def _check_test_size(test_size: Any) -> None:
-    is_share = isinstance(test_size, float) and 0 <= test_size < 1
-    is_count = is_whole(test_size) and test_size >= 0
-    require(is_share or is_count, "test_size", "a share in 0..1 or a count ≥ 0", test_size)
-
-
-def _require_count(name: str, value: Any) -> None:
-    require(is_whole(value) and value >= 1, name, "a whole number ≥ 1", value)
-
-
-def _require_function(name: str, value: Any, kind: str, *arguments: Any) -> None:
-    """Refuse what cannot be called with these arguments, before anything is loaded or trained."""
-    require(callable(value), name, f"a function {kind}", value)
-    try:
-        inspect.signature(value).bind(*arguments)
-    except TypeError as error:
-        raise BadInput(f"{name} must be a function {kind}, got {value!r}: {error}") from error
-    except ValueError:  # written in C, without a signature
-        return
-
-
-def _shown(value: Any) -> str:
-    is_dimension = isinstance(value, BaseDistribution)
-    return distribution_to_json(value) if is_dimension else without_addresses(repr(value))
-
-
-def _canonical(value: Any) -> str:
-    """Return a text that is equal for equal values in every process, and different for others."""
-    match value:
-        case Mapping():
-            items = sorted(f"{_canonical(k)}: {_canonical(v)}" for k, v in value.items())
-            return f"{{{', '.join(items)}}}"
-        case list() | tuple():
-            return f"[{', '.join(_canonical(each) for each in value)}]"
-        case np.ndarray() | np.generic():
-            return _canonical(value.tolist())
-        case _ if hasattr(value, "get_params"):
-            # The repr of a scikit-learn estimator leaves out the middle of a long one.
-            return f"{type(value).__qualname__}({_canonical(value.get_params(deep=False))})"
-    return _shown(value)
+        require_function("sampler", spec.sampler, example, 0)

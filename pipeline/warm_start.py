@@ -121,7 +121,8 @@ def _earlier(
             if reason := _why_outside(params, question):
                 say(f"left out trial {number} of {name}: {reason}")
             else:
-                first[number] = {key: params[key] for key in question.spec.sampled}
+                wanted = question.spec.sampled_with(params)
+                first[number] = {key: params[key] for key in wanted}
         if first:
             return {
                 "from": name,
@@ -146,7 +147,7 @@ def _answers(question: Question) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _why_outside(params: Mapping[str, Any], question: Question) -> str:
     """Return why parameters are not in the study's space, in words; "" when they are."""
-    for name, dimension in {**question.spec.fixed, **question.spec.sampled}.items():
+    for name, dimension in {**question.spec.fixed, **question.spec.sampled_with(params)}.items():
         if name not in params:
             return f"it has no {name}"
         if not contains(dimension, params[name]):

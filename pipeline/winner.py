@@ -27,6 +27,7 @@ from pipeline.errors import BadInput, StoreUnavailable, unexpected_errors
 from pipeline.files import write_whole
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
+from pipeline.schedules import n_epochs_given
 from pipeline.session import Session
 from pipeline.space import values
 from pipeline.spec import StudySpec
@@ -312,7 +313,9 @@ def _can_go_on(winner: Winner, best: TrialResult, question: Question) -> bool:
 def _limit(best: TrialResult, spec: StudySpec) -> int:
     if not best.horizon_free:
         return best.horizon
-    return max(MAX_EXTENSION * best.horizon, spec.longest_horizon)
+    limit = max(MAX_EXTENSION * best.horizon, spec.longest_horizon)
+    schedule = spec.schedule_of(best.params)
+    return n_epochs_given(schedule, best.params["learning_rate"], limit)
 
 
 def _last_is_chosen(trial: TrialResult, spec: StudySpec) -> bool:

@@ -9,6 +9,7 @@ from pipeline import confirmation
 from pipeline.choice import EpochChoice, choices_of_all_rules
 from pipeline.decision import outcomes
 from pipeline.results import RefitResult, StudyResult, TrialResult, ranked
+from pipeline.schedules import ignores_the_sampled
 from pipeline.uncertainty import Interval
 
 MAX_RUNS = 3
@@ -25,8 +26,10 @@ def advice(result: StudyResult) -> str:
     """Return what to do: "Train with learning rate 0.004 for 18 epochs"."""
     best, choice = result.best, result.choice
     schedule = "" if best.horizon_free else f" of a {choice.horizon}-epoch schedule"
-    rate = f"{best.params['learning_rate']:.3g}"
-    return f"Train with learning rate {rate} for {choice.n_epochs} epochs{schedule}"
+    rate = f"learning rate {best.params['learning_rate']:.3g}"
+    if ignores_the_sampled(result.spec.schedule_of(best.params)):
+        rate = "the schedule's own learning rates"
+    return f"Train with {rate} for {choice.n_epochs} epochs{schedule}"
 
 
 def findings(result: StudyResult) -> list[tuple[str, str]]:

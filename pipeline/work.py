@@ -19,6 +19,7 @@ from pipeline.evaluation import evaluate
 from pipeline.files import disk_errors
 from pipeline.progress import Display
 from pipeline.question import Question
+from pipeline.range_test import as_begun
 from pipeline.recording import POLL_SECS, Stores, joining
 from pipeline.results import Outcome, TrialResult
 from pipeline.session import Session, engine_of
@@ -110,6 +111,8 @@ def join(
         disk_errors(question.folder),
         joining(stores, question, display, stop) as run,
     ):
+        # Its holder recorded the range before the engine.
+        question = as_begun(study, question)
         engine = engine_of(study, question, display)
         session = Session.of(question, study, engine, run, display, stop, deadline)
         stop.last_words = session.leave

@@ -243,7 +243,6 @@ class _Watch:
         self.before = frozenset(trial.number for trial in trials)
         self._finished = set(self.before)
         self._begun: dict[int, int] = {}
-        self._horizon_free = spec.schedule is None or spec.schedule.horizon_free
         session.display.search_started(spec, len(session.question.folds), trials)
 
     def is_all_done(self) -> bool:
@@ -257,14 +256,12 @@ class _Watch:
         """Tell what is new; return how many trials have finished without failing."""
         session = self._session
         for trial in optimization.begun(session.study):
-            params = {**session.spec.fixed, **trial.params}
-            if not session.spec.space.keys() <= params.keys():
+            params = session.spec.params_of(trial.params)
+            if not session.spec.sampled_with(params).keys() <= params.keys():
                 continue  # it is being asked for
             if trial.number not in self._begun:
                 session.display.trial_started(trial.number, params)
-            n_epochs, mean = optimization.last_report(
-                trial, int(params["max_epochs"]), horizon_free=self._horizon_free
-            )
+            n_epochs, mean = optimization.last_report(trial, int(params["max_epochs"]))
             if n_epochs > self._begun.get(trial.number, 0):
                 session.display.epoch_ended(trial.number, n_epochs, mean)
             self._begun[trial.number] = n_epochs

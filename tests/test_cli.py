@@ -65,6 +65,7 @@ VALUES = [
     ("budget.max_fold_epochs", "500", 500),
     ("budget.max_updates", "9000", 9000),
     ("choose_within_schedule", "True", True),
+    ("range_test", "True", True),
     ("refit.enabled", "False", False),
     ("refit.policy", "updates", "updates"),
     ("refit.n_seeds", "3", 3),

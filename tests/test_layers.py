@@ -34,7 +34,9 @@ LOWER = LEAVES | {
     # A study file makes a StudySpec; a StudySpec is signed with its file's source.
     "study_file": {"errors", "spec"},
     "space": {"errors"},
-    "spec": {*LEAVES, "space", "study_file"},
+    "fields": {"errors", "space"},
+    "signature": {"space", "study_file"},
+    "spec": {*LEAVES, "fields", "signature", "space", "study_file"},
     "results": {*LEAVES, "spec"},
     "files": {"errors"},
     "machine": set(),
@@ -48,8 +50,8 @@ STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
     "cli", "cli_jobs", "conclusion", "confirm", "decision", "dry_run", "evaluation", "evidence",
     "holdout", "maintain", "nested", "observers", "out_of_fold", "progress", "question",
-    "recording", "recovery", "refit", "retention", "review", "schedule", "search", "session",
-    "snapshots", "spending", "unwritten", "warm_start", "winner", "wording", "work",
+    "range_test", "recording", "recovery", "refit", "retention", "review", "schedule", "search",
+    "session", "snapshots", "spending", "unwritten", "warm_start", "winner", "wording", "work",
     "worker", "workers",
 }  # fmt: skip
 
@@ -130,7 +132,7 @@ def test_a_leaf_needs_no_heavy_library(file):
 @named(FILES)
 def test_a_library_is_used_in_its_own_folder_only(file):
     for library in libraries(file) & LIBRARY_HOMES.keys():
-        if part(file) in ("space", "spec") and library == "optuna":
+        if part(file) in ("range_test", "space", "spec") and library == "optuna":
             used = {name for name in imported(file) if name.split(".")[0] == "optuna"}
             assert all(name.startswith("optuna.distributions.") for name in used)
         elif file == SERVED and library == "keras":

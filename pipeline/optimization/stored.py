@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.errors import StoreUnavailable
+from pipeline.optimization.alike import HORIZON_FREE
 from pipeline.results import Outcome, TrialResult, ranked
 from pipeline.spec import StudySpec
 
@@ -55,7 +56,7 @@ def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
         raise StoreUnavailable(
             f"trial {trial.number} has no result: another program wrote to this study's storage"
         )
-    return TrialResult.of_plain(trial.number, {**spec.fixed, **trial.params}, note, spec)
+    return TrialResult.of_plain(trial.number, spec.params_of(trial.params), note, spec)
 
 
 def run_ids(study: optuna.Study) -> list[str]:
@@ -75,21 +76,19 @@ def begun(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def epochs_begun(study: optuna.Study, spec: StudySpec, *, but: int, horizon_free: bool) -> int:
-    """Return how many epochs were reported of trials that have not ended, except one of them.
-
-    horizon_free: whether reports are by epoch; else they are by twentieths of the horizon
-    """
+def epochs_begun(study: optuna.Study, spec: StudySpec, *, but: int) -> int:
+    """Return how many epochs were reported of trials that have not ended, except one of them."""
     n_epochs = 0
     for trial in begun(study):
         if trial.number != but and trial.intermediate_values:
             horizon = int({**spec.fixed, **trial.params}["max_epochs"])
-            n_epochs += last_report(trial, horizon, horizon_free=horizon_free)[0]
+            n_epochs += last_report(trial, horizon)[0]
     return n_epochs
 
 
-def last_report(trial: FrozenTrial, horizon: int, *, horizon_free: bool) -> tuple[int, float]:
+def last_report(trial: FrozenTrial, horizon: int) -> tuple[int, float]:
     """Return the epochs of a trial's last report, at least, and the mean then; 0 before any."""
     step = max(trial.intermediate_values, default=0)
-    n_epochs = step if horizon_free else math.ceil(step * horizon / N_SHARES)
+    by_epoch = trial.user_attrs.get(HORIZON_FREE, True)
+    n_epochs = step if by_epoch else math.ceil(step * horizon / N_SHARES)
     return n_epochs, trial.intermediate_values.get(step, math.nan)

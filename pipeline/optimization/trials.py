@@ -17,6 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.errors import BadInput, StudyFailed
+from pipeline.optimization.alike import HORIZON_FREE, study_of_alike
 from pipeline.optimization.storage import readable_errors
 from pipeline.optimization.stored import N_SHARES, STATES
 from pipeline.results import TrialResult
@@ -48,7 +49,7 @@ class Proposal:
             trial.storage.get_trial(trial._trial_id).intermediate_values, default=0
         )
         self.number: int = trial.number
-        self.params = {**spec.fixed, **trial.params}
+        self.params = spec.params_of(trial.params)
 
     @property
     def note(self) -> dict[str, Any]:
@@ -86,13 +87,16 @@ class Proposal:
         step = comparable_step(n_epochs, self._horizon, horizon_free=horizon_free)
         if step is None:
             return False
+        if self.note.get(HORIZON_FREE) != horizon_free:
+            self.write_note(HORIZON_FREE, horizon_free)
         if step > self._last_step:
             self._report(mean, step)
         if step < self._last_step:
             return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False
-        return self._trial.should_prune()
+        study = study_of_alike(self._trial.study, horizon_free=horizon_free)
+        return study.pruner.prune(study, self._trial._get_latest_trial())
 
     def report_again(self, means: Iterable[float], *, horizon_free: bool) -> None:
         """Report the epochs of a continued trial that a power cut took from the storage.
@@ -167,7 +171,7 @@ def next_proposal(
         with readable_errors():
             if running:
                 return Proposal(_continued(study, running[0], spec), spec)
-            asked = study.ask(fixed_distributions=spec.sampled)
+            asked = _suggested(study.ask(), spec)
             take(asked.number)
             return Proposal(asked, spec)
     except (ImportError, ValueError) as error:
@@ -211,11 +215,19 @@ def _as_ended(trial: FrozenTrial) -> FrozenTrial:
 def _continued(study: optuna.Study, running: FrozenTrial, spec: StudySpec) -> Trial:
     """Return a trial that was left running, with the parameters that it did not live to store."""
     trial = Trial(study, running._trial_id)
-    if not spec.sampled.keys() <= running.params.keys():
+    if not spec.sampled_with(running.params).keys() <= running.params.keys():
         # Those of an enqueued trial are with it from the start.
         trial._fixed_params = trial._fixed_params or _proposed_again(study, running.number, spec)
-        for name, distribution in spec.sampled.items():
-            trial._suggest(name, distribution)
+        _suggested(trial, spec)
+    return trial
+
+
+def _suggested(trial: Trial, spec: StudySpec) -> Trial:
+    """Let the sampler propose what a trial lacks: first what all have, then what hangs on that."""
+    for name, distribution in spec.sampled.items():
+        trial._suggest(name, distribution)
+    for name, distribution in spec.sampled_with(trial.params).items():
+        trial._suggest(name, distribution)
     return trial
 
 
@@ -234,7 +246,7 @@ def _proposed_again(study: optuna.Study, number: int, spec: StudySpec) -> dict[s
     for key, value in study._storage.get_study_system_attrs(study._study_id).items():
         earlier._storage.set_study_system_attr(earlier._study_id, key, value)
     earlier.add_trials(study.get_trials(deepcopy=False)[:number])
-    return earlier.ask(fixed_distributions=spec.sampled).params
+    return _suggested(earlier.ask(), spec).params
 
 
 def make_sampler(spec: StudySpec, number: int) -> optuna.samplers.BaseSampler:
@@ -243,6 +255,13 @@ def make_sampler(spec: StudySpec, number: int) -> optuna.samplers.BaseSampler:
     if spec.sampler is None:
         return optuna.samplers.TPESampler(seed=seed)
     sampler = _made(spec.sampler, seed)
+    conditional = sorted(spec.varied.keys() - spec.sampled.keys())
+    if isinstance(sampler, LAID_OUT) and conditional:
+        raise BadInput(
+            f"sampler must take parameters that only some trials have ({', '.join(conditional)}), "
+            f"got {type(sampler).__name__}, which lays out all points beforehand; TPESampler and "
+            "RandomSampler do"
+        )
     return _made(spec.sampler, spec.seed) if isinstance(sampler, LAID_OUT) else sampler
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.plots.learning_curves import plot_curves
 from pipeline.plots.map import plot_map
+from pipeline.plots.range_test import plot_range
 from pipeline.results import StudyResult
 
 
@@ -19,4 +20,4 @@ def draw(result: StudyResult, folder: Path) -> list[Path]:
     return [picture for picture in pictures if picture is not None]
 
 
-__all__ = ["draw", "plot_curves", "plot_map"]
+__all__ = ["draw", "plot_curves", "plot_map", "plot_range"]

@@ -43,9 +43,11 @@ def importance_bars(shares: Mapping[str, float]) -> Picture | None:
 
 def slices(result: StudyResult) -> tuple[list[Picture], tuple[Key, ...]]:
     """Return the value against each sampled parameter, one figure each, and the key to all."""
-    sampled = result.spec.sampled
+    varied = result.spec.varied
     trials = [trial for trial in result.trials if trial.curves is not None]
-    pictures = [_slice(name, kind, trials, result) for name, kind in sampled.items()]
+    # A parameter may be absent from some trials, or from all.
+    having = {name: [trial for trial in trials if name in trial.params] for name in varied}
+    pictures = [_slice(name, varied[name], of, result) for name, of in having.items() if of]
     outcomes = [each for each in Outcome if any(trial.outcome is each for trial in trials)]
     star = Key("star", CHOSEN, f"trial {result.best.number}, the best")
     return pictures, (*house.keys_of(outcomes), star)
@@ -86,7 +88,7 @@ def _slice(name: str, kind: Any, trials: list[TrialResult], result: StudyResult)
     rows = [("trial", "@trial, @outcome"), (name, "@value"), (objective.metric, "@score")]
     house.hover(plot, drawn, rows)
     return Picture(
-        name=f"slice-{list(result.spec.sampled).index(name)}",
+        name=f"slice-{list(result.spec.varied).index(name)}",
         title=name,
         caption="",
         plot=plot,

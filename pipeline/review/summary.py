@@ -62,7 +62,7 @@ def markdown(result: StudyResult, account: Account) -> str:
 
 
 def _top(result: StudyResult) -> Iterator[str]:
-    names = [name for name in result.spec.sampled if name != "learning_rate"]
+    names = [name for name in result.spec.varied if name != "learning_rate"]
     metric = result.spec.objective.metric
     top = ranked(result.trials, result.spec.objective)[:N_TOP]
     rows = [_trial(trial, names) for trial in top]
@@ -74,7 +74,7 @@ def _trial(trial: TrialResult, names: Sequence[str]) -> list[str]:
     assert curves is not None
     assert n_epochs is not None
     score = wording.with_error(curves.mean_after(n_epochs), curves.standard_error_after(n_epochs))
-    values = [_plain(str(trial.params[name])) for name in names]
+    values = [_plain(str(trial.params.get(name, "–"))) for name in names]
     rate = f"{trial.params['learning_rate']:.3g}"
     return [str(trial.number), trial.outcome.label, rate, *values, str(n_epochs), score]
 

@@ -42,7 +42,7 @@ class Table:
 def trials_table(result: StudyResult) -> Table:
     """Return a row a trial, in order of number; the best trial's is marked."""
     metric = result.spec.objective.metric
-    sampled = [name for name in result.spec.sampled if name not in OWN_COLUMNS]
+    sampled = [name for name in result.spec.varied if name not in OWN_COLUMNS]
     columns: list[tuple[str, Literal["text", "number"]]] = [
         ("trial", "number"), ("outcome", "text"), ("learning rate", "number"),
         ("max epochs", "number"), *((name, "text") for name in sampled), ("best epoch", "number"),
@@ -60,7 +60,7 @@ def _trial(trial: TrialResult, sampled: Sequence[str], equal: bool) -> Iterator[
     yield _number(trial.params["learning_rate"], "{:.3g}")
     yield _number(trial.params["max_epochs"])
     for name in sampled:
-        value = trial.params[name]
+        value = trial.params.get(name, "–")
         yield _number(value, "{:.4g}") if _is_number(value) else Cell(str(value), str(value))
     curves = trial.curves
     if curves is None:

@@ -30,7 +30,7 @@ class Savings:
     @classmethod
     def of(cls, outcome: Outcome, trials: Sequence[TrialResult]) -> Savings:
         """Return what trials that ended so did not train."""
-        ended = [trial for trial in trials if trial.outcome is outcome and trial.curves]
+        ended = [trial for trial in trials if trial.outcome is outcome and trial.n_fold_epochs]
         left_out = {trial.number: _left_out(trial) for trial in ended}
         seconds = sum(
             trial.seconds / trial.n_fold_epochs * left_out[trial.number] for trial in ended

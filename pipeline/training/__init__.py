@@ -23,6 +23,8 @@ from pipeline.training.recover import (
     say_if_not_repeated,
     write_fold_models,
 )
+from pipeline.training.schedule_checks import check_schedules, remarks_on_schedules
+from pipeline.training.sweep import Sweep, swept
 
 __all__ = [
     "GPUS",
@@ -32,18 +34,22 @@ __all__ = [
     "LockstepTraining",
     "Mode",
     "Snapshot",
+    "Sweep",
     "advance_to",
     "as_fitted",
     "check_model",
+    "check_schedules",
     "device_names",
     "engine_for",
     "expected_work",
     "fit_on_all_rows",
     "fitted_after",
     "measured_engine",
+    "remarks_on_schedules",
     "restore",
     "say_if_not_repeated",
     "set_up",
+    "swept",
     "typical_params",
     "write_fold_models",
 ]

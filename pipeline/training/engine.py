@@ -105,3 +105,6 @@ class Engine(Protocol):
 
     def program(self, params: Mapping[str, Any]) -> Program:
         """Return the program for every parameter but learning_rate and max_epochs."""
+
+    def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+        """Whether trials of these parameters share a program, without making it."""

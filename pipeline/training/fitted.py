@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.data import Dataset
 from pipeline.folds import Fold, model_input
+from pipeline.schedules import Schedule
 from pipeline.spec import StudySpec
 from pipeline.training.engine import Engine, Mode
 from pipeline.training.engines import engine_for
@@ -126,6 +127,7 @@ def fit_on_all_rows(
     *,
     folds: Sequence[int],
     mode: Mode,
+    schedule: Schedule | None = None,
     each_epoch: Callable[[LockstepTraining], None] = lambda training: None,
 ) -> FittedModel:
     """Train a new model per seed on all development rows, for `n_epochs` of `params`' schedule.
@@ -133,8 +135,9 @@ def fit_on_all_rows(
     As `fitted_after`, for one number of epochs.
     """
     ((_, model),) = fitted_after(
-        [n_epochs], spec, data, params, folds=folds, mode=mode, each_epoch=each_epoch
-    )
+        [n_epochs], spec, data, params, folds=folds, mode=mode, schedule=schedule,
+        each_epoch=each_epoch,
+    )  # fmt: skip
     return model
 
 
@@ -146,6 +149,7 @@ def fitted_after(
     *,
     folds: Sequence[int],
     mode: Mode,
+    schedule: Schedule | None = None,
     each_epoch: Callable[[LockstepTraining], None] = lambda training: None,
 ) -> Iterator[tuple[int, FittedModel]]:
     """Yield the models trained on all development rows, after each of these numbers of epochs.
@@ -153,6 +157,7 @@ def fitted_after(
     counts: ascending; one training passes through them all
     folds: numbers that no fold of the search has, one per model; they decide initial weights and
         row orders
+    schedule: in place of the study's: there are no validation rows that one could react to
     each_epoch: called before each epoch; may restore a snapshot before the first, and raise to stop
     Raises FloatingPointError when the loss diverges.
     """
@@ -160,7 +165,7 @@ def fitted_after(
     wholes = [Fold(number, rows, rows[:0]) for number in folds]
     engine = engine_for(mode, spec, data, wholes)
     program = engine.program(params)
-    training = LockstepTraining(program, params, wholes, schedule=spec.schedule, seed=spec.seed)
+    training = LockstepTraining(program, params, wholes, spec=spec, schedule=schedule)
     each_epoch(training)
     while training.n_epochs < counts[-1]:
         if not np.isfinite(training.advance()[:, program.metric_names.index("loss")]).all():

@@ -11,18 +11,27 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import BadInput
 from pipeline.folds import Fold
-from pipeline.schedules import Constant, Schedule, start_times, updates_per_epoch
+from pipeline.schedules import (
+    Constant,
+    Schedule,
+    counts_updates,
+    given,
+    rates_at,
+    start_times,
+    updates_per_epoch,
+)
+from pipeline.spec import StudySpec
 from pipeline.training.engine import FoldEpoch, Program, State
 from pipeline.training.lanes import give_up, results
 from pipeline.training.models import row_order
+from pipeline.training.optimizer_schedule import OptimizerSchedule
 
 Trained = Future[tuple[State, FoldEpoch]]
 """A fold's epoch that was begun."""
@@ -56,9 +65,10 @@ class LockstepTraining:
 
     program: the trial's compiled architecture
     params: learning_rate, max_epochs (the horizon) and batch_size are read here
-    schedule: None is the optimizer's own, or constant
-    seed: the study's; row orders are a function of (seed, fold's start, epoch) and of nothing
-        else
+    spec: the study's seed, objective and schedule count. Row orders are a function of (seed,
+        fold's start, epoch) and of nothing else; without a schedule the learning rates are those
+        of the optimizer's own, or constant
+    schedule: in place of the study's
     keeps_row_losses: whether every epoch's validation losses are kept row by row, where the model
         lets them be seen: four bytes a row and epoch
     """
@@ -69,16 +79,19 @@ class LockstepTraining:
         params: Mapping[str, Any],
         folds: Sequence[Fold],
         *,
-        schedule: Schedule | None,
-        seed: int,
+        spec: StudySpec,
+        schedule: Schedule | None = None,
         keeps_row_losses: bool = False,
     ) -> None:
         self.program = program
         self.horizon = int(params["max_epochs"])
         self.params = params
         self._folds = {fold.index: fold for fold in folds}
+        schedule = schedule or spec.schedule_of(params)
+        if counts_updates(schedule):
+            schedule = OptimizerSchedule(schedule)
         self._schedule = schedule or program.schedule(params) or Constant()
-        self._seed = seed
+        self._objective, self._seed = spec.objective, spec.seed
         self._states = {index: program.initial_state(index) for index in self._folds}
         self._metrics: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
         self._keeps_row_losses = keeps_row_losses
@@ -114,7 +127,8 @@ class LockstepTraining:
     def learning_rate_in(self, n_epochs: int) -> float:
         """Return the learning rate of an epoch's last update, in the first fold."""
         fold = next(iter(self._folds.values()))
-        return float(self._learning_rates(fold, n_epochs - 1)[-1])
+        schedule = self._schedule_after(n_epochs - 1)
+        return float(self._learning_rates(schedule, fold, n_epochs - 1)[-1])
 
     def metrics_after(self, n_epochs: int) -> np.ndarray:
         """Return all metrics after `n_epochs` epochs, [n_folds, n_metrics]."""
@@ -143,7 +157,8 @@ class LockstepTraining:
         start = time.perf_counter()
         begun, self._begun = self._begun or self._begin(), {}
         if self._runs_ahead and self._running_ahead_pays():
-            self._begun = self._begin(after=begun)
+            with suppress(Exception):  # raised when that epoch is asked for
+                self._begun = self._begin(after=begun)
         try:
             trained = dict(zip(begun, results(list(begun.values())), strict=True))
         except BaseException:
@@ -166,13 +181,13 @@ class LockstepTraining:
     def _begin(self, after: Mapping[int, Trained] | None = None) -> dict[int, Trained]:
         """Begin the folds' next epoch, or the one after an epoch that was begun already."""
         n_epochs, tasks = self.n_epochs + (after is not None), {}
+        schedule = self._schedule_after(n_epochs)
         for index, fold in self._folds.items():
             order = row_order(self._seed, fold.start, n_epochs + 1, fold.train)
-            rates = self._learning_rates(fold, n_epochs)
+            rates = self._learning_rates(schedule, fold, n_epochs)
             before = after[index] if after else self._states[index]
-            task = functools.partial(self._epoch, index, before, order, rates)
-            tasks[index] = self.program.lanes.begin(task)
-        return tasks
+            tasks[index] = functools.partial(self._epoch, index, before, order, rates)
+        return {index: self.program.lanes.begin(task) for index, task in tasks.items()}
 
     def _epoch(
         self, fold: int, before: State | Trained, order: np.ndarray, rates: np.ndarray
@@ -181,8 +196,9 @@ class LockstepTraining:
         return self.program.run_epoch(fold, state, order, rates)
 
     def _running_ahead_pays(self) -> bool:
-        is_last = self.n_epochs + 1 >= self.horizon
-        return not is_last and self.program.lanes.n > 1 and self._secs < MAX_SECS_AHEAD
+        if self._waits_for_curves or self.n_epochs + 1 >= self.horizon:
+            return False
+        return self.program.lanes.n > 1 and self._secs < MAX_SECS_AHEAD
 
     def _abandon(self) -> None:
         give_up(self._begun.values())
@@ -222,16 +238,25 @@ class LockstepTraining:
         self._metrics = {index: list(metrics) for index, metrics in snapshot.metrics.items()}
         self._row_losses = {index: list(rows) for index, rows in snapshot.row_losses.items()}
 
+    @property
+    def _waits_for_curves(self) -> bool:
+        """Whether the next learning rates depend on how the folds did."""
+        return hasattr(self._schedule, "given")
+
+    def _schedule_after(self, n_epochs: int) -> Schedule:
+        """Return the schedule as it goes on after `n_epochs` epochs.
+
+        From the curves each time: whoever goes on from a snapshot finds the same rates.
+        """
+        if not self._waits_for_curves:
+            return self._schedule
+        curves = self.history(self._objective.metric)[:, :n_epochs]
+        return given(self._schedule, self._objective.as_loss(curves).mean(axis=0))
+
     def _updates_per_epoch(self, fold: Fold) -> int:
         return updates_per_epoch(len(fold.train), int(self.params["batch_size"]))
 
-    def _learning_rates(self, fold: Fold, n_epochs: int) -> np.ndarray:
+    def _learning_rates(self, schedule: Schedule, fold: Fold, n_epochs: int) -> np.ndarray:
+        """Return the learning rates of a fold's next epoch after `n_epochs`, [n_updates]."""
         times = start_times(n_epochs, self._updates_per_epoch(fold))
-        initial = self.params["learning_rate"]
-        rates = np.asarray(self._schedule.learning_rates(initial, times, self.horizon))
-        if rates.shape != times.shape or not np.isfinite(rates).all():
-            raise BadInput(
-                f"schedule {self._schedule!r} must give {len(times)} finite learning rates, one "
-                f"per update, got {rates!r}"
-            )
-        return rates
+        return rates_at(schedule, self.params["learning_rate"], times, self.horizon)

@@ -79,7 +79,9 @@ def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
 
 def typical_params(spec: StudySpec) -> dict[str, Any]:
     """Return one proposal from the middle of the space, without a sampler."""
-    return {**spec.fixed, **{name: middle(d) for name, d in spec.sampled.items()}}
+    sampled = {name: middle(d) for name, d in spec.sampled.items()}
+    sampled |= {name: middle(d) for name, d in spec.sampled_with(sampled).items()}
+    return spec.params_of(sampled)
 
 
 def measured_engine(
@@ -148,14 +150,14 @@ def _training(
     engine: Engine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
 ) -> LockstepTraining:
     program = engine.program(params)
-    return LockstepTraining(program, params, folds[:1], schedule=spec.schedule, seed=spec.seed)
+    return LockstepTraining(program, params, folds[:1], spec=spec)
 
 
 def _n_architectures(spec: StudySpec) -> float:
     """Return how many program keys the space can give; a continuous parameter gives any number."""
     n = 1.0
-    for name, distribution in spec.sampled.items():
-        if name not in ("learning_rate", "max_epochs"):
+    for name, distribution in spec.varied.items():
+        if name not in spec.rate_parameters:
             n *= n_values(distribution)
     return n
 

@@ -59,15 +59,15 @@ def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras
 
 
 def baked_in(spec: StudySpec, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return which of learning_rate and max_epochs the builder turns into more than a rate.
+    """Return which parameters of the learning rates the builder turns into more than a rate.
 
     A weight decay of fifty times the learning rate, say: then trials that differ in it cannot share
     a program. Seen by what the builder makes of the smallest and the largest value; what it hides
     in Python closures is not seen.
     """
     found = []
-    for name in ("learning_rate", "max_epochs"):
-        ends = {min(values(spec.space[name])), max(values(spec.space[name]))}
+    for name in spec.rate_parameters:
+        ends = set(values(spec.space[name]))
         if len(ends) > 1 and len({_recipe(spec, {**params, name: end}) for end in ends}) > 1:
             found.append(name)
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OptimizerSchedule:
-    """A `keras.optimizers.schedules` object that the builder put into the optimizer.
+    """A `keras.optimizers.schedules` object, from the study or out of the builder's optimizer.
 
     It counts in updates. How far it was laid out for is its own secret, so it is treated as
     horizon-dependent: trials are compared by their share of the horizon.
@@ -23,5 +24,13 @@ class OptimizerSchedule:
     def learning_rates(self, initial: float, epochs: np.ndarray, horizon: int) -> np.ndarray:
         """Return the learning rates [n_updates]; `initial` is already in the object."""
         steps = np.rint(epochs * len(epochs)).astype(np.int64)
-        rates = tf.map_fn(self.schedule, tf.constant(steps), fn_output_signature=tf.float32)
-        return rates.numpy()
+        return self._compiled(tf.constant(steps)).numpy()
+
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        """The object at many steps, in one call: step by step it takes as long as the epoch."""
+
+        def at(steps: Any) -> Any:
+            return tf.map_fn(self.schedule, steps, fn_output_signature=tf.float32)
+
+        return tf.function(at, input_signature=[tf.TensorSpec([None], tf.int64)])

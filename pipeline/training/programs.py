@@ -1,6 +1,6 @@
 """What every engine does alike: rows placed once, programs kept, states begun from new models.
 
-A program is keyed by every parameter except learning_rate and max_epochs, since any other may be
+A program is keyed by every parameter except those of the learning rates, since any other may be
 baked into the trace as a Python constant. Folds and trials swap their states in and out of it.
 """
 
@@ -81,7 +81,7 @@ class KerasEngine(ABC):
         Raises BadInput when the model cannot be built, does not fit the data, or cannot be trained
         by this engine.
         """
-        key = program_key(params, self._baked_in(params))
+        key = self._key(params)
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
@@ -92,11 +92,18 @@ class KerasEngine(ABC):
             self._n_compiled_before += oldest.n_compiled
         return program
 
+    def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+        """Whether trials of these parameters share a program, without making it."""
+        return self._key(params) == self._key(others)
+
     def say_once(self, line: str) -> None:
         """Tell the user something that is true of every trial, the first time."""
         if line not in self._said:
             self._said.add(line)
             self.say(line)
+
+    def _key(self, params: Mapping[str, Any]) -> tuple:
+        return program_key(params, self.spec.rate_parameters, self._baked_in(params))
 
     @abstractmethod
     def _new_program(self, params: Mapping[str, Any]) -> KerasProgram: ...
@@ -127,12 +134,15 @@ class KerasEngine(ABC):
             self.arrays[index] = Arrays(shared, y, train_weight, validation_weight)
 
 
-def program_key(params: Mapping[str, Any], baked: Sequence[str] = ()) -> tuple:
-    """Return what tells two programs apart: every parameter but learning_rate and max_epochs.
+def program_key(
+    params: Mapping[str, Any], of_rates: Sequence[str], baked: Sequence[str] = ()
+) -> tuple:
+    """Return what tells two programs apart: every parameter but those of the learning rates.
 
-    baked: of these two, those that the builder uses for more than the learning rate
+    of_rates: learning_rate, max_epochs, and the name of the schedule where there are several
+    baked: of these, those that the builder uses for more than the learning rate
     """
-    free = {"learning_rate", "max_epochs"} - set(baked)
+    free = set(of_rates) - set(baked)
     return tuple(sorted((k, repr(v)) for k, v in params.items() if k not in free))
 
 

@@ -111,8 +111,8 @@ def evaluate(
         engine.program(proposal.params),
         proposal.params,
         folds,
+        spec=spec,
         schedule=Constant(),
-        seed=spec.seed,
     )
     outcome, curves = Outcome.COMPLETED, None
     while lockstep.n_epochs < lockstep.horizon:
@@ -147,7 +147,7 @@ def test_losses(
     """
     params = {**best.params, "max_epochs": math.ceil(REFIT_SHARE * best.horizon)}
     lockstep = training.LockstepTraining(
-        engine.program(params), params, refits, schedule=Constant(), seed=spec.seed
+        engine.program(params), params, refits, spec=spec, schedule=Constant()
     )
     while lockstep.n_epochs < lockstep.horizon:
         lockstep.advance()

@@ -189,7 +189,7 @@ def test_an_address_is_shown_without_its_password(address, shown):
 
 
 def test_only_reports_do_not_wait_for_the_disk(make_spec, open_journal, monkeypatch):
-    waits = []
+    waits: list[int] = []
     monkeypatch.setattr("os.fsync", waits.append)
     spec = make_spec()
     proposal = next_proposal(open_journal(spec), spec)

@@ -36,7 +36,7 @@ class Case:
         params = {**self.params, **changed}
         return LockstepTraining(
             engine.program(params), params, self.folds,
-            schedule=self.spec.schedule, seed=self.spec.seed,
+            spec=self.spec,
         )  # fmt: skip
 
     def trained(

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.errors import BadInput
 from pipeline.folds import Fold
+from pipeline.schedules import ReduceOnPlateau
 from pipeline.training import LockstepTraining
 from pipeline.training.engine import FoldEpoch
 from pipeline.training.lanes import Lanes, give_up, results
@@ -19,6 +21,7 @@ from tests.training.models import (
     all_curves,
     case,
     convolutional,
+    dense,
     images,
     with_every_state,
 )
@@ -62,8 +65,10 @@ class Counting:
         return (state[0] + 1,), FoldEpoch(np.array([fold, state[0] + 1.0]), None)
 
 
-def training_on(program):
-    return LockstepTraining(program, PARAMS, FOLDS, schedule=None, seed=0)
+def training_on(program, schedule=None):
+    return LockstepTraining(
+        program, PARAMS, FOLDS, spec=replace(case(dense).spec, schedule=schedule)
+    )
 
 
 @pytest.mark.parametrize("n_lanes", [1, 2, 3])
@@ -96,6 +101,27 @@ def test_running_ahead_fills_the_lanes_and_stops_at_the_horizon():
         advanced(training, 4)
     assert sorted(program.begun) == [(fold, n) for fold in range(5) for n in range(1, 7)]
     np.testing.assert_array_equal(training.history("val_loss"), [[1, 2, 3, 4, 5, 6]] * 5)
+
+
+def test_a_schedule_that_reacts_to_the_curves_waits_for_them():
+    program = Counting(2)
+    training = training_on(program, ReduceOnPlateau(patience=1))
+    with training.running_ahead():
+        for n_epochs in (1, 2, 3):
+            training.advance()
+            assert len(program.begun) == 5 * n_epochs
+
+
+def test_a_schedule_that_ends_fails_when_its_next_epoch_is_asked_for():
+    def listed(epoch: int) -> float:
+        return [0.1, 0.1, 0.1][epoch]
+
+    training = training_on(Counting(2), listed)
+    with training.running_ahead():
+        advanced(training, 3)
+        with pytest.raises(BadInput, match=r"listed\(3\) raised IndexError"):
+            training.advance()
+    assert training.n_epochs == 3
 
 
 def test_what_was_begun_ahead_is_given_up_at_the_end():
