@@ -190,10 +190,14 @@ def engine_of(study: Any, question: Question, display: Display) -> tuple[trainin
     spec, rows, folds = question.spec, question.development, question.folds
     record = study.user_attrs.get("engine")
     if record is not None:
-        engine = training.engine_for(record["mode"], spec, rows, folds, say=display.say)
+        in_turn = record.get("in_turn", False)
+        engine = training.engine_for(
+            record["mode"], spec, rows, folds, in_turn=in_turn, say=display.say
+        )
         return engine, record["reason"]
     measured = training.measured_engine(spec, rows, folds, say=display.say)
-    record = {"mode": measured.timing.mode, "reason": measured.reason}
+    timing = measured.timing
+    record = {"mode": timing.mode, "reason": measured.reason, "in_turn": timing.in_turn}
     study.set_user_attr("engine", record)
     display.say(f"engine {record['mode']}: {record['reason']}")
     return measured.engine, measured.reason

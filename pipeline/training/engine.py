@@ -63,8 +63,9 @@ class Program(Protocol):
     metric_names: tuple[str, ...]
     """As in Keras's logs: `loss`, `accuracy`, …, `val_loss`, `val_accuracy`, …"""
 
-    lanes: Lanes
-    """How many folds may be in `run_epoch` at once. All else is called by one thread."""
+    @property
+    def lanes(self) -> Lanes:
+        """How many folds may be in `run_epoch` at once. All else is called by one thread."""
 
     def initial_state(self, fold: int) -> State:
         """Return the state before the first epoch: a function of (study seed, fold)."""

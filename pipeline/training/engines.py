@@ -8,6 +8,7 @@ from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.spec import StudySpec
 from pipeline.training.engine import Mode
+from pipeline.training.lanes import Lanes
 from pipeline.training.programs import KerasEngine
 from pipeline.training.resident import ResidentEngine
 from pipeline.training.streaming import StreamingEngine
@@ -19,9 +20,16 @@ def engine_for(
     data: Dataset,
     folds: Sequence[Fold],
     *,
+    in_turn: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> KerasEngine:
-    """Return a new engine of this mode, as it was recorded with the study."""
+    """Return a new engine of this mode, as it was recorded with the study.
+
+    in_turn: train one fold after the other, and not as many at once as there are cores
+    """
     if mode == "stream":
         return StreamingEngine(spec, data, folds, say=say)
-    return ResidentEngine(spec, data, folds, jit=mode == "xla", say=say)
+    engine = ResidentEngine(spec, data, folds, jit=mode == "xla", say=say)
+    if in_turn:
+        engine.lanes = Lanes(1)
+    return engine

@@ -1,6 +1,7 @@
 """Which engine, and whether XLA pays: found out once per study, on its own model and data.
 
-Compiled epochs where the model can run in them, Keras's own steps where it cannot.
+Compiled epochs where the model can run in them, Keras's own steps where it cannot. Timed is what a
+search does: as many folds at once as there are lanes, or one, if that is faster.
 
 XLA makes small dense networks faster, costs seconds per compiled program, and is slower on CPU
 convolutions and dropout masks. It also changes dropout's masks, so
@@ -20,6 +21,7 @@ from pipeline.space import middle, n_values, values
 from pipeline.spec import StudySpec
 from pipeline.training.engine import Engine, Mode, NotResident
 from pipeline.training.engines import engine_for
+from pipeline.training.lanes import Lanes
 from pipeline.training.lockstep import LockstepTraining
 
 TIMED_SECS = 0.5
@@ -27,7 +29,7 @@ TIMED_SECS = 0.5
 
 REQUIRED_GAIN = 0.8
 """XLA must finish the search in this share of the time, or it is not used: a choice that is
-recorded for ever should not hang on noise."""
+recorded for ever should not hang on noise. The same for folds in turn instead of at once."""
 
 WORTH_MEASURING_SECS = 20.0
 """Below this cost of the whole search without XLA, compiling once to find out costs more."""
@@ -38,11 +40,15 @@ TRAINED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Timing:
-    """What an engine mode costs: seconds per compiled program and per fold-epoch."""
+    """What an engine mode costs: seconds per compiled program and per fold-epoch.
+
+    in_turn: whether one fold after the other was faster than several at once
+    """
 
     mode: Mode
     compile_secs: float
     fold_epoch_secs: float
+    in_turn: bool = False
 
     def search_secs(self, work: SearchWork) -> float:
         """Return the predicted time of the whole search."""
@@ -132,25 +138,54 @@ def _timed(
     say: Callable[[str], None],
 ) -> tuple[Engine, Timing]:
     engine = engine_for(mode, spec, data, folds, say=say)
+    folds = _alike(folds, int(params["batch_size"]))[: engine.lanes.n]
     start = time.perf_counter()
     training = _training(engine, spec, folds, params)
     training.advance()
-    compile_secs = time.perf_counter() - start
+    first_secs = time.perf_counter() - start
+    secs, in_turn = _epoch_secs(engine, spec, folds, params), False
+    if len(folds) > 1:
+        lanes, engine.lanes = engine.lanes, Lanes(1)
+        in_turn_secs = _epoch_secs(engine, spec, folds, params)
+        in_turn = in_turn_secs < REQUIRED_GAIN * secs
+        if in_turn:
+            secs = in_turn_secs
+        else:
+            engine.lanes = lanes
+    compile_secs = max(first_secs - secs, 0.0)
+    return engine, Timing(mode, compile_secs, secs / len(folds), in_turn)
+
+
+def _epoch_secs(
+    engine: Engine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
+) -> float:
+    """Return how long an epoch of these folds takes: the fastest of some."""
     seconds: list[float] = []
+    training = _training(engine, spec, folds, params)
     while len(seconds) < 3 or sum(seconds) < TIMED_SECS:
         if training.n_epochs == training.horizon:  # a schedule ends there
             training = _training(engine, spec, folds, params)
         start = time.perf_counter()
         training.advance()
         seconds.append(time.perf_counter() - start)
-    return engine, Timing(mode, max(compile_secs - min(seconds), 0.0), min(seconds))
+    return min(seconds)
+
+
+def _alike(folds: Sequence[Fold], batch_size: int) -> list[Fold]:
+    """Return the folds that share the first one's program: others would compile one more."""
+    sizes = [_last_batches(fold, batch_size) for fold in folds]
+    return [fold for fold, size in zip(folds, sizes, strict=True) if size == sizes[0]]
+
+
+def _last_batches(fold: Fold, batch_size: int) -> tuple[int, int]:
+    return len(fold.train) % batch_size, len(fold.validation) % batch_size
 
 
 def _training(
     engine: Engine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
 ) -> LockstepTraining:
     program = engine.program(params)
-    return LockstepTraining(program, params, folds[:1], spec=spec)
+    return LockstepTraining(program, params, folds, spec=spec)
 
 
 def _n_architectures(spec: StudySpec) -> float:
@@ -164,4 +199,4 @@ def _n_architectures(spec: StudySpec) -> float:
 
 def _n_last_batches(spec: StudySpec, folds: Sequence[Fold]) -> int:
     size = int(typical_params(spec)["batch_size"])
-    return len({(len(fold.train) % size, len(fold.validation) % size) for fold in folds})
+    return len({_last_batches(fold, size) for fold in folds})

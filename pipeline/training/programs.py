@@ -156,7 +156,6 @@ class KerasProgram(ABC):
 
     def __init__(self, engine: KerasEngine, params: Mapping[str, Any]) -> None:
         self._engine = engine
-        self.lanes = engine.lanes
         self._params = dict(params)
         self._batch_size = int(params["batch_size"])
         self._has_validation = all(len(fold.validation) for fold in engine.folds.values())
@@ -166,6 +165,11 @@ class KerasProgram(ABC):
         self._has_schedule = _is_schedule(self._optimizer)
         self._say_which_learning_rate()
         self._initial: dict[int, State] = {}
+
+    @property
+    def lanes(self) -> Lanes:
+        """The engine's."""
+        return self._engine.lanes
 
     @property
     @abstractmethod

@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from pipeline.folds import Fold
 from pipeline.spec import Budget, StudySpec
-from pipeline.training import expected_work, measure, measured_engine, typical_params
+from pipeline.training import expected_work, measure, measured_engine, resident, typical_params
 from pipeline.training.measure import SearchWork, Timing
 from tests.training.models import case, dense
 
@@ -105,3 +105,25 @@ def test_xla_must_gain_a_fifth_of_the_whole_search(monkeypatch, xla_secs, mode):
 def test_compiling_counts_in_a_searchs_time():
     work = SearchWork(n_fold_epochs=100, n_programs=3)
     assert Timing("xla", compile_secs=5.0, fold_epoch_secs=0.01).search_secs(work) == 16.0
+
+
+@pytest.mark.parametrize(("secs_in_turn", "in_turn"), [(0.79, True), (0.81, False)])
+def test_folds_train_in_turn_only_where_that_is_a_fifth_faster(monkeypatch, secs_in_turn, in_turn):
+    def epoch_secs(engine, spec, folds, params):
+        assert len(folds) == 2
+        return secs_in_turn if engine.lanes.n == 1 else 1.0
+
+    monkeypatch.setattr(measure, "_epoch_secs", epoch_secs)
+    monkeypatch.setattr(resident, "n_lanes", lambda: 3)
+    case_ = case(dense, engine="plain")
+    measured = measured_engine(case_.spec, case_.data, case_.folds)
+    assert measured.timing.in_turn is in_turn
+    assert measured.engine.lanes.n == (1 if in_turn else 2)
+    assert measured.timing.fold_epoch_secs == (secs_in_turn if in_turn else 1.0) / 2
+
+
+def test_only_folds_of_one_program_are_timed(monkeypatch):
+    monkeypatch.setattr(resident, "n_lanes", lambda: 3)
+    folds = folds_of(9, 8, 17)  # (3, 1), (4, 0) and (3, 1) rows in the last batches of 8
+    case_ = case(dense, folds=folds, engine="plain")
+    assert measured_engine(case_.spec, case_.data, folds).engine.n_compiled == 1
