@@ -80,7 +80,7 @@ def measure(plan: Plan) -> tuple[dict[str, Timed], dict[str, str]]:
             elif WAYS[name].samples:
                 # The first trial's: the others train theirs at the same one.
                 learning_rate = all_[name].timed.first.learning_rate
-        n_rounds = min(n_pieces.values())
+        n_rounds = min(n_pieces.values(), default=0)
         turns = {name: lengths(n, n_rounds) for name, n in n_pieces.items()}
         for i in range(n_rounds):
             for name, runner in all_.items():
@@ -174,6 +174,9 @@ def main() -> int:
     plan, file = planned()
     where = machine()
     ways, skipped = measure(plan)
+    if not ways:
+        print("\n".join(f"{name} skipped: {reason}" for name, reason in skipped.items()))
+        return 1
     study = study_of(plan.model)
     work = Work.of(study)
     logging_adds = speed_table.cost_of_logging(ways, study.engine)

@@ -77,8 +77,8 @@ class Model:
 
 MODELS = {
     "mlp": Model(("recipe", "keras-tuner", "scikeras", "plain", "xla", "workers", "limit"), 20),
-    "cnn": Model(("recipe", "keras-tuner", "scikeras", "plain", "workers"), 4),
-    "wide": Model(("fit", "plain", "xla", "unlogged"), 3),
+    "cnn": Model(("recipe", "keras-tuner", "scikeras", "plain", "workers"), 3),
+    "wide": Model(("fit", "plain", "xla"), 3),
 }
 
 

@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import get_args
 
 from optuna.distributions import IntDistribution
 
@@ -89,7 +90,8 @@ def run(
     from pipeline.search import search
     from pipeline.study_file import load_study
 
-    secs, memory = [], []
+    secs: list[float] = []
+    memory: list[float] = []
     start = time.perf_counter()
 
     class Note(Display):
@@ -161,7 +163,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=300, help="of one architecture")
     parser.add_argument("--architectures", type=int, default=60, help="trials, each of another")
     parser.add_argument("--epochs", type=int, default=20, help="of each trial")
-    parser.add_argument("--engine", default="xla", help="plain, xla, stream or auto")
+    parser.add_argument("--engine", choices=get_args(EngineMode), default="xla")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every trial there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory there")
     options = parser.parse_args()
