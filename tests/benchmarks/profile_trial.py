@@ -1,11 +1,13 @@
 """Where does a trial's time go?
 
     python tests/benchmarks/profile_trial.py
-    python tests/benchmarks/profile_trial.py --model cnn --json after.json --before before.json
+    python tests/benchmarks/profile_trial.py --json now.json --before before.json
+    python tests/benchmarks/profile_trial.py --after 280 --before early.json   # what grows?
 
 Searches with a study of `speed_studies/` and times the parts of the program that a trial passes
 through, each without the parts that it calls. "Other" is what no part accounts for. The first trial
-is left out: it compiles. The watching itself costs about a microsecond a call.
+is left out, since it compiles, or as many as `--after` says. The watching itself costs about a
+microsecond a call.
 """
 
 from __future__ import annotations
@@ -82,8 +84,14 @@ def functions() -> Functions:
     }
 
 
-def profile(model: str, engine: EngineMode, n_trials: int) -> dict[str, float]:
-    """Return the mean seconds of a trial by part, over so many trials after a first one."""
+def profile(
+    model: str, engine: EngineMode, n_trials: int, *, after: int = 1, n_epochs: int | None = None
+) -> dict[str, float]:
+    """Return the mean seconds of a trial by part.
+
+    n_trials: of which the mean is taken; after: so many others
+    n_epochs: of a trial; None is the study's
+    """
     from pipeline.progress import Display
     from pipeline.results import TrialResult
     from pipeline.search import search
@@ -100,11 +108,13 @@ def profile(model: str, engine: EngineMode, n_trials: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         spec = load_study(own_study(model, Path(folder)))
-        spec = replace(spec, engine=engine, budget=Budget(n_trials=n_trials + 1))
+        space = {**spec.space, "max_epochs": n_epochs or spec.space["max_epochs"]}
+        budget = Budget(n_trials=after + n_trials)
+        spec = replace(spec, engine=engine, space=space, budget=budget)
         stack.enter_context(parts.watching(watched))
         stack.enter_context(writer.watching({WRITER: [(MetricWriter, "_write")]}))
         search(spec, display=Note())
-    first, last = marks[0], marks[-1]
+    first, last = marks[after - 1], marks[-1]
     return by_part({key: (last[key] - first[key]) / n_trials for key in last}, list(watched))
 
 
@@ -140,24 +150,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", choices=MODELS, default="mlp")
     parser.add_argument("--engine", choices=get_args(EngineMode), help="default: the study's")
-    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=20, help="of which the mean is taken")
+    parser.add_argument("--after", type=int, default=1, metavar="N", help="N trials before those")
+    parser.add_argument("--epochs", type=int, help="of a trial (default: the study's)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the seconds there")
     parser.add_argument("--before", type=Path, metavar="FILE", help="such a file, to compare with")
     options = parser.parse_args()
-    if options.trials < 1:
-        parser.error("--trials must be ≥ 1")
+    if min(options.trials, options.after, options.epochs or 1) < 1:
+        parser.error("--trials, --after and --epochs must be ≥ 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     engine = options.engine or study_of(options.model).engine
     before = options.before and json.loads(options.before.read_text(encoding="utf-8"))
     where = machine()
-    seconds = profile(options.model, engine, options.trials)
+    seconds = profile(
+        options.model, engine, options.trials, after=options.after, n_epochs=options.epochs
+    )
     print(", ".join(f"{name} {value}" for name, value in where.items()))
-    print(f"\na trial of {options.model}.py, engine {engine}, mean of {options.trials}:\n")
+    of_which = f"mean of {options.trials} after {options.after}"
+    print(f"\na trial of {options.model}.py, engine {engine}, {of_which}:\n")
     print(table(seconds, before and before["seconds"]))
     if options.json:
         record = {
             "machine": where, "model": options.model, "engine": engine,
-            "trials": options.trials, "seconds": seconds,
+            "trials": options.trials, "after": options.after, "epochs": options.epochs,
+            "seconds": seconds,
         }  # fmt: skip
         options.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
