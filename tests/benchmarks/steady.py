@@ -4,9 +4,9 @@
     python tests/benchmarks/steady.py --trials 300 --epochs 4 --json steady.json --plot steady.png
 
 Two searches on the digits study of `speed_studies/mlp.py`, each in a process of its own: one whose
-trials share an architecture, and one whose first layer has another width in each trial, so that
-each is compiled anew and programs are dropped (`training/programs.py` keeps a few). After each
-trial, seconds per fold-epoch from the end of the trial before, everything included, and the
+trials share an architecture, and one whose first layer's width is sampled from many, so that nearly
+every trial is compiled anew and programs are dropped (`training/programs.py` keeps a few). After
+each trial, seconds per fold-epoch from the end of the trial before, everything included, and the
 process's resident memory (Linux only) are noted.
 """
 
@@ -36,7 +36,7 @@ from pipeline.spec import Budget, EngineMode
 from tests.benchmarks.speed import machine
 from tests.benchmarks.speed_program import own_study
 
-ONE, MANY = "one architecture", "an architecture each"
+ONE, MANY = "one architecture", "architectures vary"
 UNITS = IntDistribution(16, 512)
 N_ENDS = 50
 """Trials at either end whose times are compared, or a third of all if those are fewer."""
@@ -137,7 +137,7 @@ def resident_mb() -> float:
 def draw(courses: Mapping[str, Course], path: Path) -> None:
     """Draw time and memory by trial, one column a search, as a PNG."""
     picture = figure(height=5)
-    axes = picture.subplots(2, len(courses), squeeze=False, sharex="col", sharey="row")
+    axes = picture.subplots(2, len(courses), squeeze=False, sharex="col")
     for column, (title, course) in zip(axes.T, courses.items(), strict=True):
         time_axes, memory_axes = column
         trials = range(1, len(course.memory_mb) + 1)
@@ -150,7 +150,7 @@ def draw(courses: Mapping[str, Course], path: Path) -> None:
         memory_axes.plot(trials, course.memory_mb, color=CHOSEN)
         memory_axes.set_xlabel("trial", fontsize=NORMAL, color=TEXT)
         for each in column:
-            each.set_ylim(bottom=0)
+            each.set_ylim(0, 1.1 * each.dataLim.y1)
             bare(each)
     axes[0, 0].set_ylabel("ms a fold-epoch", fontsize=NORMAL, color=TEXT)
     axes[1, 0].set_ylabel("resident memory, MB", fontsize=NORMAL, color=TEXT)
@@ -161,7 +161,7 @@ def main() -> None:
     """Search, print a line for each search, write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trials", type=int, default=300, help="of one architecture")
-    parser.add_argument("--architectures", type=int, default=60, help="trials, each of another")
+    parser.add_argument("--architectures", type=int, default=60, help="trials where they vary")
     parser.add_argument("--epochs", type=int, default=20, help="of each trial")
     parser.add_argument("--engine", choices=get_args(EngineMode), default="xla")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every trial there")
