@@ -150,7 +150,7 @@ def two_pieces(connection, start, file):
     child = subprocess.Popen(
         [
             *(sys.executable, "-c"),
-            f"import time\nfor i in range(10**6):\n open({str(file)!r}, 'a').write('.')\n"
+            f"import time\nfor i in range(3000):\n open({str(file)!r}, 'a').write('.')\n"
             " time.sleep(0.01)",
         ]
     )
