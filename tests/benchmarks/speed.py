@@ -1,17 +1,21 @@
-"""How fast is a search with one worker? Side by side with what most people write, and the limit.
+"""How fast is a search? Side by side with what most people write, other tools, and the limit.
 
     python tests/benchmarks/speed.py
-    python tests/benchmarks/speed.py --recipe-trials 2 --trials 40 --json speed.json
+    python tests/benchmarks/speed.py --recipe-trials 3 --trials 300 --json speed.json
+    python tests/benchmarks/speed.py --model cnn
+    python tests/benchmarks/speed.py --model wide                 # against `fit`, on large layers
+    python tests/benchmarks/speed.py --ways xla unlogged --trials 40     # what logging costs
 
-The study is `speed_study.py`: a small dense network on scikit-learn's digits, 5 folds, 20 epochs a
-trial. The ways are in `speed_ways.py`: the recipe (fresh models, `fit`, one `log_metrics` an
-epoch), this program with and without XLA, and the hand-written limit that logs nothing.
+The models are the studies in `speed_studies/`: a small dense network, two small convolutions, and a
+wide dense network; 5 folds each, nothing pruned. `speed_ways.py` lists the ways. Those of other
+tools need `pip install -e '.[bench]'`; a way that cannot be run here is skipped, with the reason.
 
 Each way has a process of its own. They take turns of a few seconds, and whoever has no turn is
-stopped (SIGSTOP; POSIX only), background threads included, so that all ways meet the same machine.
-Start-up is everything up to the end of a way's first piece of work, less a usual piece: imports,
-data, stores, compiling. Ending is what comes after its last piece: what is left to write, the
-choice, the fold models.
+stopped (SIGSTOP; Linux only), with its threads and its workers, so that all ways meet the same
+machine and have all of it. Start-up is everything up to the end of a way's first piece of work,
+less a usual piece: imports, data, stores, compiling. Ending is what comes after its last piece:
+what is left to write, the choice, the fold models. Outside is the share of the time that is not
+spent training epochs.
 """
 
 from __future__ import annotations
@@ -19,17 +23,13 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import multiprocessing
 import os
 import platform
-import signal
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,185 +38,83 @@ import numpy as np
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.benchmarks import speed_ways
-from tests.benchmarks.speed_study import BATCH_SIZE, N_EPOCHS, N_FOLDS
-from tests.benchmarks.speed_ways import Piece
+from pipeline.machine import n_cores
+from pipeline.space import middle
+from tests.benchmarks import speed_table, speed_ways
+from tests.benchmarks.speed_turns import Job, Runner, Timed, Work, study_of
+from tests.benchmarks.speed_ways import MODELS, WAYS
 
-LABELS = {
-    "recipe": "the plain recipe",
-    "plain": "this program, plain",
-    "xla": "this program, XLA",
-    "limit": "hand-written limit",
-}
-
-TOLERANCE = 0.25
-"""Of the mean validation loss, relative: the ways begin at other weights and shuffle otherwise."""
-
-N_ROWS = 1797
-UPDATES_PER_TRIAL = N_EPOCHS * N_FOLDS * -(-(N_ROWS * (N_FOLDS - 1) // N_FOLDS) // BATCH_SIZE)
 LIBRARIES = ("tensorflow", "keras", "optuna", "mlflow", "scikit-learn", "numpy")
+PEERS = tuple(way.extra for way in WAYS.values() if way.extra)
 
 
-@dataclass
-class Timed:
-    """What one way did: its first piece, in which it started up, and the others."""
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
 
-    first: Piece
-    others: list[Piece] = field(default_factory=list)
-    ending_secs: float = 0.0
-    n_logged: int = 0
-
-    @property
-    def secs(self) -> list[float]:
-        """Seconds per fold-epoch of each piece after the first."""
-        return [piece.seconds / piece.n_fold_epochs for piece in self.others]
-
-    @property
-    def start_up_secs(self) -> float:
-        """What the first piece took longer than a usual one."""
-        return self.first.seconds - statistics.median(self.secs) * self.first.n_fold_epochs
-
-    def first_trial(self) -> list[Piece]:
-        """Return the pieces of the first trial: one, or one a fold."""
-        pieces = [self.first, *self.others]
-        return pieces[: N_FOLDS * N_EPOCHS // self.first.n_fold_epochs]
-
-
-class Worker:
-    """A way's process, stopped whenever it is not its turn."""
-
-    def __init__(self, name: str, folder: Path, n_trials: int, learning_rate: float) -> None:
-        folder.mkdir()
-        self._connection, other = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(
-            target=speed_ways.run,
-            args=(name, other, time.time(), folder, n_trials, learning_rate),
-            daemon=True,
-        )
-        self._process.start()
-        other.close()
-        self.timed = Timed(self._connection.recv())
-        self._stop()
-
-    def train(self, n_pieces: int) -> None:
-        """Give it a turn of so many pieces."""
-        if n_pieces == 0:
-            return
-        self._go_on()
-        for _ in range(n_pieces):
-            self._connection.send("go on")
-            self.timed.others.append(self._connection.recv())
-        self._stop()
-
-    def end(self) -> None:
-        """Let it end after its last piece."""
-        self._go_on()
-        self._connection.send("end")
-        self.timed.ending_secs, self.timed.n_logged = self._connection.recv()
-        self._process.join()
-
-    def kill(self) -> None:
-        """End it at once, in whatever state it is."""
-        self._process.kill()
-
-    def _stop(self) -> None:
-        os.kill(self._process.pid or 0, signal.SIGSTOP)
-
-    def _go_on(self) -> None:
-        os.kill(self._process.pid or 0, signal.SIGCONT)
-
-
-def measure(recipe_trials: int, n_trials: int) -> dict[str, Timed]:
-    """Run all ways in turns.
-
-    recipe_trials: of the recipe, its first fold counted as start-up
+    names: of ways
+    recipe_trials: of each way that trains a fresh model a fold; its first fold counts as start-up
     n_trials: timed trials of every other way, after a first one
     """
-    n_rounds = recipe_trials * N_FOLDS - 1
-    blocks = [len(block) for block in np.array_split(np.arange(n_trials), n_rounds)]
-    with tempfile.TemporaryDirectory() as folder, workers() as all_:
-        learning_rate = 0.0
-        for name in ("xla", "plain", "recipe", "limit"):
-            n = recipe_trials if name == "recipe" else n_trials + 1
-            all_[name] = Worker(name, Path(folder, name), n, learning_rate)
-            if name == "xla":
+
+    model: str
+    names: Sequence[str]
+    recipe_trials: int
+    n_trials: int
+    n_workers: int
+
+
+def measure(plan: Plan) -> tuple[dict[str, Timed], dict[str, str]]:
+    """Run the ways in turns. Returns what they did, and why others were skipped."""
+    work = Work.of(study_of(plan.model))
+    counts = (plan.recipe_trials, plan.n_trials)
+    n_pieces = {name: WAYS[name].n_pieces(work, *counts) for name in plan.names}
+    skipped: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder, runners() as all_:
+        learning_rate = middle(study_of(plan.model).space["learning_rate"])
+        for name in sorted(plan.names, key=lambda name: not WAYS[name].samples):
+            all_[name] = Runner(speed_ways.run, name, job_of(name, plan, folder, learning_rate))
+            if all_[name].skipped:
+                skipped[name] = all_.pop(name).skipped
+                del n_pieces[name]
+            elif WAYS[name].samples:
+                # The first trial's: the others train theirs at the same one.
                 learning_rate = all_[name].timed.first.learning_rate
-        for block in blocks:
-            for name, worker in all_.items():
-                worker.train(1 if name == "recipe" else block)
-        for worker in all_.values():
-            worker.end()
-        return {name: all_[name].timed for name in LABELS}
+        n_rounds = min(n_pieces.values(), default=0)
+        turns = {name: lengths(n, n_rounds) for name, n in n_pieces.items()}
+        for i in range(n_rounds):
+            for name, runner in all_.items():
+                runner.train(turns[name][i])
+        for runner in all_.values():
+            runner.end()
+        return {name: all_[name].timed for name in WAYS if name in all_}, skipped
+
+
+def lengths(n: int, n_parts: int) -> list[int]:
+    """Return the lengths of parts that are as equal as can be."""
+    return [len(part) for part in np.array_split(np.arange(n), n_parts)]
+
+
+def job_of(name: str, plan: Plan, folder: str, learning_rate: float) -> Job:
+    """Return what a way has to do, in a new folder of its own."""
+    own = Path(folder, name)
+    own.mkdir()
+    n_trials = plan.recipe_trials if WAYS[name].piece == "fold" else plan.n_trials + 1
+    if name == "workers":
+        # Their first piece is more than a trial, and so is what is left when one runs out of them.
+        n_trials += 2 * plan.n_workers
+    return Job(plan.model, own, n_trials, learning_rate, plan.n_workers)
 
 
 @contextmanager
-def workers() -> Iterator[dict[str, Worker]]:
-    """Give a dict for workers, none of which outlives the block."""
-    all_: dict[str, Worker] = {}
+def runners() -> Iterator[dict[str, Runner]]:
+    """Give a dict for runners, none of which outlives the block."""
+    all_: dict[str, Runner] = {}
     try:
         yield all_
     finally:
-        for worker in all_.values():
-            worker.kill()
-
-
-def table(ways: dict[str, Timed]) -> str:
-    """Return the rates, one line a way."""
-    recipe = statistics.median(ways["recipe"].secs)
-    header = ("way", "fold-epochs/s", "ratio", "ms median", "ms min", "start-up s", "ending s")
-    rows = [header]
-    for name, way in ways.items():
-        median, least = statistics.median(way.secs), min(way.secs)
-        rows.append((
-            LABELS[name], f"{1 / median:.1f}", f"{recipe / median:.1f}", f"{1e3 * median:.2f}",
-            f"{1e3 * least:.2f}", f"{way.start_up_secs:.1f}", f"{way.ending_secs:.1f}",
-        ))  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-
-
-def disagreements(ways: dict[str, Timed]) -> list[str]:
-    """Return how a way did less than the others, or something else; nothing when all agree."""
-    found = []
-    reference = mean_loss(ways["recipe"])
-    for name, way in ways.items():
-        pieces = [way.first, *way.others]
-        n_fold_epochs = sum(piece.n_fold_epochs for piece in pieces)
-        expected = n_fold_epochs * UPDATES_PER_TRIAL // (N_FOLDS * N_EPOCHS)
-        updates = sum(piece.n_updates for piece in pieces)
-        if updates != expected:
-            found.append(f"{LABELS[name]}: {updates} updates, expected {expected}")
-        if abs(mean_loss(way) / reference - 1) > TOLERANCE:
-            found.append(
-                f"{LABELS[name]}: validation loss {mean_loss(way):.4f}, the recipe's is "
-                f"{reference:.4f}"
-            )
-        if way.n_logged != n_fold_epochs and name != "limit":
-            found.append(f"{LABELS[name]}: {way.n_logged} of {n_fold_epochs} fold-epochs logged")
-    return found
-
-
-def mean_loss(way: Timed) -> float:
-    """Return the mean validation loss over folds at the end of the first trial."""
-    return statistics.mean(piece.validation_loss for piece in way.first_trial())
-
-
-def work(ways: dict[str, Timed]) -> str:
-    """Return what every way did in its first trial, which all train at one learning rate."""
-    lines = [f"one trial at learning rate {ways['recipe'].first.learning_rate:.3g}:"]
-    for name, way in ways.items():
-        updates = sum(piece.n_updates for piece in way.first_trial())
-        lines.append(
-            f"  {LABELS[name]}: {updates} updates, mean validation loss after {N_EPOCHS} epochs "
-            f"{mean_loss(way):.4f}, {way.n_logged} fold-epochs in MLflow at the end"
-        )
-    return "\n".join(lines)
+        for runner in all_.values():
+            runner.kill()
 
 
 def machine() -> dict[str, Any]:
@@ -228,43 +126,77 @@ def machine() -> dict[str, Any]:
         cpu = platform.processor() or platform.machine()
     return {
         "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": n_cores(),
         "load_before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        **dict(versions_of(PEERS)),
     }
+
+
+def versions_of(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the versions of those that are installed."""
+    for name in names:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def planned() -> tuple[Plan, Path | None]:
+    """Return what the command line asks for, and the file for its timings."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", choices=MODELS, default="mlp")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, metavar="WAY", help=", ".join(WAYS))
+    parser.add_argument(
+        "--recipe-trials", type=int, default=1, help="of ways that train a fresh model a fold"
+    )
+    parser.add_argument("--trials", type=int, help="timed trials of the other ways")
+    parser.add_argument("--workers", type=int, default=max(2, n_cores()), help="of that way")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every timing there")
+    options = parser.parse_args()
+    model = MODELS[options.model]
+    n_trials = model.n_trials if options.trials is None else options.trials
+    if min(options.recipe_trials, n_trials) < 1:
+        parser.error("--recipe-trials and --trials must be ≥ 1")
+    if options.workers < 2:
+        parser.error("--workers must be ≥ 2")
+    names = options.ways or model.ways
+    if "limit" in names and options.model != "mlp":
+        parser.error("the limit is written for --model mlp")
+    plan = Plan(options.model, names, options.recipe_trials, n_trials, options.workers)
+    return plan, options.json
 
 
 def main() -> int:
     """Measure, print the table, check that the work was the same."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe-trials", type=int, default=1, help="of the plain recipe")
-    parser.add_argument("--trials", type=int, default=20, help="timed trials of the other ways")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every timing there")
-    options = parser.parse_args()
-    if min(options.recipe_trials, options.trials) < 1:
-        parser.error("--recipe-trials and --trials must be ≥ 1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    plan, file = planned()
     where = machine()
-    ways = measure(options.recipe_trials, options.trials)
+    ways, skipped = measure(plan)
+    if not ways:
+        print("\n".join(f"{name} skipped: {reason}" for name, reason in skipped.items()))
+        return 1
+    study = study_of(plan.model)
+    work = Work.of(study)
+    logging_adds = speed_table.cost_of_logging(ways, study.engine)
+    problems = speed_table.disagreements(ways, work)
     print(", ".join(f"{name} {value}" for name, value in where.items()))
-    print(f"\n{table(ways)}\n\n{work(ways)}")
-    problems = disagreements(ways)
+    print(f"\n{speed_table.table(ways, skipped, plan.n_workers)}\n")
+    print(speed_table.account(ways, work))
+    print(speed_table.in_words(logging_adds), end="")
     print("\n".join(problems) if problems else "all ways did the same work")
-    if options.json:
+    if file:
         record = {
             "machine": where,
-            "ways": {
-                name: {
-                    "fold_epochs_per_second": 1 / statistics.median(way.secs),
-                    "start_up_secs": way.start_up_secs,
-                    **asdict(way),
-                }
-                for name, way in ways.items()
-            },
+            "plan": asdict(plan),
+            "engine": study.engine,
+            "ways": {name: speed_table.record(way) for name, way in ways.items()},
+            "skipped": skipped,
+            "logging_adds": logging_adds,
             "disagreements": problems,
         }
-        options.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        file.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return 1 if problems else 0
 
 

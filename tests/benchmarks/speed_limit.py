@@ -1,7 +1,8 @@
 """The limit: an epoch of the digits network written by hand, without Keras.
 
 What a training loop costs when nothing is in its way: three matrix products forward, their
-gradients, and Adam (Kingma & Ba 2015, algorithm 1), in one call compiled with XLA.
+gradients, and Adam (Kingma & Ba 2015, algorithm 1), in one call compiled with XLA. For the study
+`speed_studies/mlp.py` only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from tests.benchmarks.speed_turns import Job, Piece, Turns
 
 SIZES = (64, 128, 64, 10)
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
@@ -24,6 +27,38 @@ class State(NamedTuple):
     first: tuple
     second: tuple
     n_updates: Any
+
+
+def limit(turns: Turns, job: Job) -> None:
+    """Train the same epochs as the other ways, and log nothing. A piece is a trial."""
+    spec, work = job.study, job.work
+    x, y = spec.load_data()
+    y = y.astype(np.int32)
+    folds = list(spec.splitter.split(x, y))
+    rng = np.random.default_rng(0)
+    epoch_of = compiled_epoch()
+    for number in range(job.n_trials):
+        states = [initial_state(rng) for _ in folds]
+        for _ in range(work.n_epochs):
+            scores = []
+            for index, (train, validation) in enumerate(folds):
+                order = rng.permutation(train).astype(np.int32)
+                n_full = len(order) // spec.batch_size * spec.batch_size
+                states[index], score = epoch_of(
+                    states[index],
+                    x,
+                    y,
+                    order[:n_full].reshape(-1, spec.batch_size),
+                    order[n_full:],
+                    validation.astype(np.int32),
+                    np.float32(job.learning_rate),
+                )
+                scores.append(score)
+            losses = [float(score[2]) for score in scores]  # waits for the device
+        turns.count(work.n_fold_epochs, sum(int(state.n_updates) for state in states))
+        loss = float(np.mean(losses))
+        turns.hand_over(Piece(number, job.learning_rate, work.n_fold_epochs, loss))
+    turns.end()
 
 
 def initial_state(rng: np.random.Generator) -> State:

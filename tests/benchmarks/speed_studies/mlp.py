@@ -1,4 +1,4 @@
-"""The study that `speed.py` times: scikit-learn's digits, a small dense network, 20 epochs a trial.
+"""A small dense network on scikit-learn's digits: 64-128-64-10, 5 folds, 20 epochs a trial.
 
 Nothing is pruned or stopped, so that every way of searching has the same work to do.
 """
@@ -8,10 +8,6 @@ from optuna.distributions import FloatDistribution
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline import Objective, Refit, StudySpec
-
-N_FOLDS, N_EPOCHS, BATCH_SIZE = 5, 20, 32
-LEARNING_RATES = FloatDistribution(3e-4, 3e-3, log=True)
-SPLITTER = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
 
 
 def load_data():
@@ -27,7 +23,7 @@ def build_model(params):
     model = keras.Sequential(
         [
             keras.Input((64,)),
-            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(params.get("units", 128), activation="relu"),
             keras.layers.Dense(64, activation="relu"),
             keras.layers.Dense(10, activation="softmax"),
         ]
@@ -43,11 +39,12 @@ def build_model(params):
 study = StudySpec(
     load_data=load_data,
     build_model=build_model,
-    space={"learning_rate": LEARNING_RATES, "max_epochs": N_EPOCHS},
+    space={"learning_rate": FloatDistribution(3e-4, 3e-3, log=True), "max_epochs": 20},
     objective=Objective("val_loss"),
-    splitter=SPLITTER,
-    batch_size=BATCH_SIZE,
+    splitter=StratifiedKFold(5, shuffle=True, random_state=0),
+    batch_size=32,
     early_stopping=None,
     pruner=optuna.pruners.NopPruner(),
     refit=Refit(enabled=False),
+    engine="xla",
 )
