@@ -5,9 +5,10 @@
     python tests/benchmarks/profile_trial.py --after 280 --before early.json   # what grows?
 
 Searches with a study of `speed_studies/` and times the parts of the program that a trial passes
-through, each without the parts that it calls. "Other" is what no part accounts for. The first trial
-is left out, since it compiles, or as many as `--after` says. The watching itself costs about a
-microsecond a call.
+through, each without the parts that it calls. "Other" is what no part accounts for. What runs
+beside the search's own thread is listed below its time: the lanes, in which folds train (several at
+once, so they may add up to more than all), and the writer. The first trial is left out, since it
+compiles, or as many as `--after` says. The watching itself costs about a microsecond a call.
 """
 
 from __future__ import annotations
@@ -36,28 +37,37 @@ from tests.benchmarks.speed_ways import MODELS
 from tests.benchmarks.trial_parts import Functions, Parts
 
 OTHER, IN_ALL = "other", "in all"
-WRITER = "writer thread, processor time (beside all this)"
+BESIDE = "beside: "
+WRITER = f"{BESIDE}writer, processor time"
+
+
+def in_lanes() -> Functions:
+    """Return the parts of a fold's epoch and their functions."""
+    from tensorflow.python.eager.context import Context
+
+    from pipeline.training.compiled_epoch import CompiledEpoch
+    from pipeline.training.resident import ResidentProgram
+
+    return {
+        f"{BESIDE}lanes, the compiled call": [(Context, "call_function")],
+        f"{BESIDE}lanes, its arguments in and out": [(CompiledEpoch, "__call__")],
+        f"{BESIDE}lanes, batches and scores": [(ResidentProgram, "run_epoch")],
+    }
 
 
 def functions() -> Functions:
-    """Return the parts of a trial and their functions."""
-    from tensorflow.python.eager.context import Context
-
+    """Return the parts of a trial in the search's own thread, and their functions."""
     from pipeline import out_of_fold
     from pipeline.optimization import Finished, Proposal
     from pipeline.session import Session
     from pipeline.snapshots import Snapshots
     from pipeline.tracking import StudyRun, TrialRun
-    from pipeline.training import LockstepTraining
-    from pipeline.training.compiled_epoch import CompiledEpoch
-    from pipeline.training.resident import ResidentProgram
+    from pipeline.training import LockstepTraining, lockstep
     from pipeline.unwritten import Unwritten
 
     return {
-        "the compiled call, in TensorFlow's runtime": [(Context, "call_function")],
-        "binding: its arguments in and out": [(CompiledEpoch, "__call__")],
-        "around it: batches, scores": [(ResidentProgram, "run_epoch")],
-        "lockstep: row orders, rates, waiting": [(LockstepTraining, "advance")],
+        "lockstep: waiting for the lanes": [(lockstep, "results")],
+        "lockstep: row orders, learning rates": [(LockstepTraining, "advance")],
         "a trial's beginning: program, states": [(Session, "lockstep")],
         "curves": [(Session, "curves_of"), (LockstepTraining, "history")],
         "row losses, kept": [(LockstepTraining, "row_losses"), (out_of_fold, "keep")],
@@ -98,7 +108,7 @@ def profile(
     from pipeline.study_file import load_study
     from pipeline.tracking import MetricWriter
 
-    watched = functions()
+    watched = {**functions(), **in_lanes()}
     parts, writer = Parts(), Parts(time.thread_time)
     marks: list[Counter[str]] = []
 
@@ -119,11 +129,12 @@ def profile(
 
 
 def by_part(seconds: Mapping[str, float], parts: Sequence[str]) -> dict[str, float]:
-    """Return the seconds of each part, of what none accounts for, and in all; the writer's last."""
-    of_parts = {part: seconds.get(part, 0.0) for part in parts}
+    """Return the seconds by part, of what no part accounts for, and in all; then what is beside."""
+    of_parts = {part: seconds.get(part, 0.0) for part in [*parts, WRITER]}
+    beside = {part: secs for part, secs in of_parts.items() if part.startswith(BESIDE)}
+    own = {part: secs for part, secs in of_parts.items() if part not in beside}
     in_all = seconds[IN_ALL]
-    other = in_all - sum(of_parts.values())
-    return {**of_parts, OTHER: other, IN_ALL: in_all, WRITER: seconds.get(WRITER, 0.0)}
+    return {**own, OTHER: in_all - sum(own.values()), IN_ALL: in_all, **beside}
 
 
 def table(now: Mapping[str, float], before: Mapping[str, float] | None) -> str:

@@ -92,14 +92,17 @@ def test_a_function_that_is_gone_is_an_error():
 
 
 def test_every_part_of_a_trial_is_still_in_the_program():
-    for members in profile_trial.functions().values():
+    parts = {**profile_trial.functions(), **profile_trial.in_lanes()}
+    for members in parts.values():
         for owner, name in members:
             assert callable(getattr(owner, name))
 
 
 def test_what_no_part_accounts_for_is_other():
-    seconds = profile_trial.by_part({"a": 0.5, IN_ALL: 1.0, WRITER: 0.1}, ["a", "b"])
-    assert seconds == {"a": 0.5, "b": 0.0, OTHER: 0.5, IN_ALL: 1.0, WRITER: 0.1}
+    lane = f"{profile_trial.BESIDE}a lane"
+    measured = {"a": 0.5, lane: 1.5, IN_ALL: 1.0, WRITER: 0.1}
+    seconds = profile_trial.by_part(measured, ["a", lane, "b"])
+    assert seconds == {"a": 0.5, "b": 0.0, OTHER: 0.5, IN_ALL: 1.0, lane: 1.5, WRITER: 0.1}
 
 
 def test_the_table_has_shares_and_what_was_before():
