@@ -173,14 +173,13 @@ class Session:
 
 
 def engine_of(study: Any, question: Question, display: Display) -> tuple[training.Engine, str]:
-    """Return the engine that was recorded when the study was created, measured if it is new."""
+    """Return the engine that was recorded when the study was created, chosen if it is new."""
     spec, rows, folds = question.spec, question.development, question.folds
     record = study.user_attrs.get("engine")
     if record is not None:
-        engine = training.engine_for(record["mode"], spec, rows, folds, say=display.say)
-        return engine, record["reason"]
-    measured = training.measured_engine(spec, rows, folds, say=display.say)
-    record = {"mode": measured.timing.mode, "reason": measured.reason}
-    study.set_user_attr("engine", record)
-    display.say(f"engine {record['mode']}: {record['reason']}")
-    return measured.engine, measured.reason
+        recorded = training.engine_for(record["mode"], spec, rows, folds, say=display.say)
+        return recorded, record["reason"]
+    engine, reason = training.chosen_engine(spec, rows, folds, say=display.say)
+    study.set_user_attr("engine", {"mode": engine.mode, "reason": reason})
+    display.say(f"engine {engine.mode}: {reason}")
+    return engine, reason

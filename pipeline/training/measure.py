@@ -82,6 +82,28 @@ def typical_params(spec: StudySpec) -> dict[str, Any]:
     return {**spec.fixed, **{name: middle(d) for name, d in spec.sampled.items()}}
 
 
+def chosen_engine(
+    spec: StudySpec,
+    data: Dataset,
+    folds: Sequence[Fold],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Engine, str]:
+    """Return a new study's engine and why: measured, unless the study sets it.
+
+    A set engine is tried on the study's model, so that what it cannot train is refused now.
+    Raises as `measured_engine` does.
+    """
+    if spec.engine == "auto":
+        measured = measured_engine(spec, data, folds, say=say)
+        return measured.engine, measured.reason
+    engine, params = engine_for(spec.engine, spec, data, folds, say=say), typical_params(spec)
+    # The first trial may be of another architecture, and compiling takes seconds.
+    if _n_architectures(spec) == 1 or not engine.program(params).compiles():
+        _training(engine, spec, folds, params).advance()
+    return engine, _is_set(spec.engine)
+
+
 def measured_engine(
     spec: StudySpec,
     data: Dataset,
@@ -98,7 +120,7 @@ def measured_engine(
     params = typical_params(spec)
     if spec.engine != "auto":
         engine, timing = _timed(spec, data, folds, params, spec.engine, say)
-        return Measured(engine, timing, f"engine={spec.engine!r} is set")
+        return Measured(engine, timing, _is_set(spec.engine))
     try:
         first, plain = _timed(spec, data, folds, params, "plain", say)
     except NotResident as why:
@@ -119,6 +141,10 @@ def measured_engine(
     if with_xla < REQUIRED_GAIN * expected:
         return Measured(second, xla, reason)
     return Measured(first, plain, reason)
+
+
+def _is_set(mode: Mode) -> str:
+    return f"engine={mode!r} is set"
 
 
 def _timed(

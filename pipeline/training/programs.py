@@ -165,6 +165,10 @@ class KerasProgram(ABC):
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate."""
 
+    def compiles(self) -> bool:
+        """Whether the epoch is known to compile, without compiling it."""
+        return False
+
     def initial_state(self, fold: int) -> State:
         """Return the fold's state before its first epoch, from a freshly built model.
 

@@ -63,12 +63,7 @@ class ResidentProgram(KerasProgram):
         }
         self._validation_on_device = {i: r.on_device() for i, r in self._validation_rows.items()}
         first = self._first
-        self.epoch.account_for(
-            engine.arrays[first.index],
-            self._rows(first.train),
-            self._validation_rows[first.index],
-            self._padded(np.zeros(0)),
-        )
+        self.epoch.account_for(*self._first_epoch())
         self.variables = self.epoch.variables
         if self.epoch.row_losses_missing and self._has_validation:
             engine.say_once(f"no row-level losses: {self.epoch.row_losses_missing}")
@@ -95,6 +90,20 @@ class ResidentProgram(KerasProgram):
             return new_state, FoldEpoch(metrics, None)
         unpadded = self._validation_rows[fold].unpadded
         return new_state, FoldEpoch(metrics, lambda: unpadded(scores.row_losses.numpy()))
+
+    def compiles(self) -> bool:
+        """Whether the epoch is known to compile, without compiling it: only XLA can tell."""
+        return self.epoch.is_taken_by_xla(*self._first_epoch())
+
+    def _first_epoch(self) -> tuple[Any, Rows, Rows, np.ndarray]:
+        """Return rows and learning rates of the first fold, for what looks at their shapes."""
+        fold = self._first
+        return (
+            self._engine.arrays[fold.index],
+            self._rows(fold.train),
+            self._validation_rows[fold.index],
+            self._padded(np.zeros(0)),
+        )
 
     def _rows(self, rows: np.ndarray) -> Rows:
         return Rows.of(rows, self._batch_size, self._max_full)
