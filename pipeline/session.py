@@ -186,18 +186,17 @@ class Session:
 
 
 def engine_of(study: Any, question: Question, display: Display) -> tuple[training.Engine, str]:
-    """Return the engine that was recorded when the study was created, measured if it is new."""
+    """Return the engine that was recorded when the study was created, chosen if it is new."""
     spec, rows, folds = question.spec, question.development, question.folds
     record = study.user_attrs.get("engine")
     if record is not None:
         in_turn = record.get("in_turn", False)
-        engine = training.engine_for(
+        recorded = training.engine_for(
             record["mode"], spec, rows, folds, in_turn=in_turn, say=display.say
         )
-        return engine, record["reason"]
-    measured = training.measured_engine(spec, rows, folds, say=display.say)
-    timing = measured.timing
-    record = {"mode": timing.mode, "reason": measured.reason, "in_turn": timing.in_turn}
+        return recorded, record["reason"]
+    engine, reason = training.chosen_engine(spec, rows, folds, say=display.say)
+    record = {"mode": engine.mode, "reason": reason, "in_turn": engine.in_turn}
     study.set_user_attr("engine", record)
-    display.say(f"engine {record['mode']}: {record['reason']}")
-    return measured.engine, measured.reason
+    display.say(f"engine {engine.mode}: {reason}")
+    return engine, reason

@@ -1,5 +1,6 @@
 """How a command ends: one object, one exit code, and somebody who waits for them."""
 
+import gc
 import json
 import logging
 import os
@@ -98,6 +99,19 @@ def test_a_module_that_does_not_load_is_an_end_like_any_other(capfd):
     options = Namespace(json=True, log_file=None, on_finish=None)
     assert main("pipeline.no_such_module", options) == ExitCode.FAILED
     assert "No module named" in json.loads(capfd.readouterr().out)["error"]
+    assert gc.isenabled()
+
+
+def test_the_collector_rests_only_while_a_module_loads(tmp_path, monkeypatch):
+    (tmp_path / "loading.py").write_text(
+        "import gc\nfrom pipeline.ending import Ending, ExitCode\nwas_on = gc.isenabled()\n"
+        "def answered(options, facts):\n"
+        "    return Ending(ExitCode.SUCCESS, facts={'then': was_on, 'now': gc.isenabled()})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    options = Namespace(json=True, log_file=None, on_finish=None)
+    ending_ = ending._ending_of("loading", options)
+    assert ending_.facts == {"then": False, "now": True}
 
 
 def test_what_others_print_goes_to_standard_error(end):

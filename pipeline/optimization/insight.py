@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 import optuna
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from pipeline.spec import StudySpec
@@ -36,5 +35,8 @@ def importances(study: optuna.Study, spec: StudySpec) -> dict[str, float]:
     names = list(spec.sampled)
     if len(trials) < N_FOR_IMPORTANCES or len(names) < 2 or len({t.value for t in trials}) < 2:
         return {}
+    # Here, since they bring scikit-learn's forests along, and few searches come so far.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     evaluator = FanovaImportanceEvaluator(seed=spec.seed)
     return dict(get_param_importances(study, evaluator=evaluator, params=names))

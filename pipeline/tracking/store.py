@@ -238,14 +238,21 @@ def _create(path: Path) -> None:
     for leftover in path.parent.glob(f"{prefix}*"):
         leftover.unlink()
     # A new name each time: MLflow keeps an engine for every URI that it has seen.
-    aside = path.with_name(prefix + uuid.uuid4().hex)
+    name = uuid.uuid4().hex
+    aside = path.with_name(prefix + name)
     _quiet_about_databases()
-    SqlAlchemyStore(_sqlite_uri(aside), "mlflow-artifacts:/")
-    # By itself MLflow gives its first experiment the working directory, in SQL that an apostrophe
-    # or a quotation mark in its name breaks.
-    with closing(sqlite3.connect(aside)) as database, database:
+    # In memory: on a disk, MLflow's migrations wait for it at each of their steps. The database is
+    # there as long as one connection to it is.
+    memory = f"file:{name}?mode=memory&cache=shared"
+    with closing(sqlite3.connect(memory, uri=True)) as database:
+        SqlAlchemyStore(f"sqlite:///{memory}&uri=true", "mlflow-artifacts:/").engine.dispose()
+        # By itself MLflow gives its first experiment the working directory, in SQL that an
+        # apostrophe or a quotation mark in its name breaks.
         location = str(path.parent / "artifacts" / "0")
-        database.execute("UPDATE experiments SET artifact_location = ?", (location,))
+        with database:
+            database.execute("UPDATE experiments SET artifact_location = ?", (location,))
+        with closing(sqlite3.connect(aside)) as file:
+            database.backup(file)
     aside.replace(path)
 
 

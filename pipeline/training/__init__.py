@@ -15,7 +15,7 @@ from pipeline.training.engine import Engine, Mode
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
 from pipeline.training.lockstep import LockstepTraining, Snapshot
-from pipeline.training.measure import expected_work, measured_engine, typical_params
+from pipeline.training.measure import chosen_engine, expected_work, measured_engine, typical_params
 from pipeline.training.recover import (
     Kept,
     advance_to,
@@ -39,6 +39,7 @@ __all__ = [
     "as_fitted",
     "check_model",
     "check_schedules",
+    "chosen_engine",
     "device_names",
     "engine_for",
     "expected_work",

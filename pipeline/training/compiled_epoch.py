@@ -147,6 +147,17 @@ class CompiledEpoch:
         if sizes not in self._programs:
             self._programs[sizes] = self._trace(arrays, train, validation, learning_rates)
 
+    def is_taken_by_xla(self, arrays: Arrays, train: Rows, validation: Rows, rates: Any) -> bool:
+        """Whether XLA takes the epoch in: compiling, a matter of seconds, then succeeds as well."""
+        if not self._jit:
+            return False
+        args = (self.read(), arrays, train, validation, rates)
+        try:
+            self._function.experimental_get_compiler_ir(*args)(stage="hlo")
+        except Exception:  # of many kinds; whoever compiles it gets the one to be told
+            return False
+        return True
+
     def read(self) -> State:
         """Return the variables' values now."""
         return values_of(self.variables)

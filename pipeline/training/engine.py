@@ -97,6 +97,9 @@ class Engine(Protocol):
     lanes: Lanes
     """Those of its programs."""
 
+    in_turn: bool
+    """Whether one fold after the other was found to be faster than several at once."""
+
     preprocessors: dict[int, Any]
     """By fold, the transformer fitted on its training rows; empty without preprocessing."""
 

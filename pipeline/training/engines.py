@@ -31,5 +31,5 @@ def engine_for(
         return StreamingEngine(spec, data, folds, say=say)
     engine = ResidentEngine(spec, data, folds, jit=mode == "xla", say=say)
     if in_turn:
-        engine.lanes = Lanes(1)
+        engine.lanes, engine.in_turn = Lanes(1), True
     return engine

@@ -40,15 +40,11 @@ TRAINED_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Timing:
-    """What an engine mode costs: seconds per compiled program and per fold-epoch.
-
-    in_turn: whether one fold after the other was faster than several at once
-    """
+    """What an engine mode costs: seconds per compiled program and per fold-epoch."""
 
     mode: Mode
     compile_secs: float
     fold_epoch_secs: float
-    in_turn: bool = False
 
     def search_secs(self, work: SearchWork) -> float:
         """Return the predicted time of the whole search."""
@@ -90,6 +86,28 @@ def typical_params(spec: StudySpec) -> dict[str, Any]:
     return spec.params_of(sampled)
 
 
+def chosen_engine(
+    spec: StudySpec,
+    data: Dataset,
+    folds: Sequence[Fold],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Engine, str]:
+    """Return a new study's engine and why: measured, unless the study sets it.
+
+    A set engine is tried on the study's model, so that what it cannot train is refused now.
+    Raises as `measured_engine` does.
+    """
+    if spec.engine == "auto":
+        measured = measured_engine(spec, data, folds, say=say)
+        return measured.engine, measured.reason
+    engine, params = engine_for(spec.engine, spec, data, folds, say=say), typical_params(spec)
+    # The first trial may be of another architecture, and compiling takes seconds.
+    if _n_architectures(spec) == 1 or not engine.program(params).compiles():
+        _training(engine, spec, folds[:1], params).advance()
+    return engine, _is_set(spec.engine)
+
+
 def measured_engine(
     spec: StudySpec,
     data: Dataset,
@@ -106,7 +124,7 @@ def measured_engine(
     params = typical_params(spec)
     if spec.engine != "auto":
         engine, timing = _timed(spec, data, folds, params, spec.engine, say)
-        return Measured(engine, timing, f"engine={spec.engine!r} is set")
+        return Measured(engine, timing, _is_set(spec.engine))
     try:
         first, plain = _timed(spec, data, folds, params, "plain", say)
     except NotResident as why:
@@ -129,6 +147,10 @@ def measured_engine(
     return Measured(first, plain, reason)
 
 
+def _is_set(mode: Mode) -> str:
+    return f"engine={mode!r} is set"
+
+
 def _timed(
     spec: StudySpec,
     data: Dataset,
@@ -143,17 +165,16 @@ def _timed(
     training = _training(engine, spec, folds, params)
     training.advance()
     first_secs = time.perf_counter() - start
-    secs, in_turn = _epoch_secs(engine, spec, folds, params), False
+    secs = _epoch_secs(engine, spec, folds, params)
     if len(folds) > 1:
-        lanes, engine.lanes = engine.lanes, Lanes(1)
-        in_turn_secs = _epoch_secs(engine, spec, folds, params)
-        in_turn = in_turn_secs < REQUIRED_GAIN * secs
-        if in_turn:
-            secs = in_turn_secs
+        at_once, engine.lanes = engine.lanes, Lanes(1)
+        secs_in_turn = _epoch_secs(engine, spec, folds, params)
+        engine.in_turn = secs_in_turn < REQUIRED_GAIN * secs
+        if engine.in_turn:
+            secs = secs_in_turn
         else:
-            engine.lanes = lanes
-    compile_secs = max(first_secs - secs, 0.0)
-    return engine, Timing(mode, compile_secs, secs / len(folds), in_turn)
+            engine.lanes = at_once
+    return engine, Timing(mode, max(first_secs - secs, 0.0), secs / len(folds))
 
 
 def _epoch_secs(

@@ -50,6 +50,7 @@ class KerasEngine(ABC):
 
     mode: Mode
     lanes: Lanes
+    in_turn = False
 
     def __init__(
         self,
@@ -181,6 +182,10 @@ class KerasProgram(ABC):
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate."""
+
+    def compiles(self) -> bool:
+        """Whether the epoch is known to compile, without compiling it."""
+        return False
 
     def initial_state(self, fold: int) -> State:
         """Return the fold's state before its first epoch, from a freshly built model.

@@ -99,6 +99,10 @@ class ResidentProgram(KerasProgram):
         unpadded = self._validation_rows[fold].unpadded
         return new_state, FoldEpoch(metrics, lambda: unpadded(scores.row_losses.numpy()))
 
+    def compiles(self) -> bool:
+        """Whether the epoch is known to compile, without compiling it: only XLA can tell."""
+        return self.epoch.is_taken_by_xla(*self._example(self._first))
+
     def _example(self, fold: Fold) -> tuple:
         """Return what an epoch of this fold takes, but for its state."""
         rates = self._padded(np.zeros(0))

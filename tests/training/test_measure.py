@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from pipeline.folds import Fold
 from pipeline.spec import Budget, StudySpec
-from pipeline.training import expected_work, measure, measured_engine, resident, typical_params
+from pipeline.training import (
+    chosen_engine,
+    expected_work,
+    measure,
+    measured_engine,
+    resident,
+    typical_params,
+)
 from pipeline.training.measure import SearchWork, Timing
 from tests.training.models import case, dense
 
@@ -82,6 +93,44 @@ def test_a_mode_that_is_set_is_obeyed(mode):
     assert measured.engine.n_compiled == 1
 
 
+TWO_WIDTHS = {"max_epochs": IntDistribution(2, 3), "units": CategoricalDistribution([4, 8])}
+
+
+def test_a_set_engine_is_tried_but_not_timed(monkeypatch):
+    monkeypatch.setattr(measure, "_timed", None)
+    case_ = case(dense, engine="plain")
+    engine, reason = chosen_engine(case_.spec, case_.data, case_.folds)
+    assert (engine.mode, reason) == ("plain", "engine='plain' is set")
+    assert engine.n_compiled == 1
+    case_.training(engine).advance()
+    assert engine.n_compiled == 1
+
+
+def test_xla_compiles_nothing_before_the_first_trial_says_which_architecture(monkeypatch):
+    case_ = case(dense, engine="xla")
+    spec = replace(case_.spec, space={**case_.spec.space, **TWO_WIDTHS})
+    monkeypatch.setattr("pipeline.training.resident.ResidentProgram.run_epoch", None)
+    engine, _ = chosen_engine(spec, case_.data, case_.folds)
+    assert engine.mode == "xla"
+
+
+@pytest.mark.parametrize("space", [{}, TWO_WIDTHS])
+def test_what_xla_cannot_compile_is_refused_before_the_first_trial(space):
+    def with_text(params):
+        text = keras.layers.Lambda(lambda x: x + float_of(tf.strings.length(tf.as_string(x))))
+        model = keras.Sequential([keras.Input((6,)), text, keras.layers.Dense(3)])
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    def float_of(x):
+        return tf.cast(x, tf.float32)
+
+    case_ = case(with_text, engine="xla")
+    spec = replace(case_.spec, space={**case_.spec.space, **space})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="unsupported operations"):
+        chosen_engine(spec, case_.data, case_.folds)
+
+
 def test_a_short_search_does_not_try_xla():
     case_ = case(dense)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
@@ -117,7 +166,7 @@ def test_folds_train_in_turn_only_where_that_is_a_fifth_faster(monkeypatch, secs
     monkeypatch.setattr(resident, "n_lanes", lambda: 3)
     case_ = case(dense, engine="plain")
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert measured.timing.in_turn is in_turn
+    assert measured.engine.in_turn is in_turn
     assert measured.engine.lanes.n == (1 if in_turn else 2)
     assert measured.timing.fold_epoch_secs == (secs_in_turn if in_turn else 1.0) / 2
 
