@@ -14,6 +14,7 @@ from pipeline.data import Dataset, load
 from pipeline.files import write_whole
 from pipeline.folds import Folds, set_test_rows_aside, split
 from pipeline.machine import n_cores
+from pipeline.nest import described, is_several
 from pipeline.spec import StudySpec
 from pipeline.study_file import source_of
 
@@ -96,6 +97,11 @@ def pose(
     devices = training.set_up(question.threads_for(n_workers), gpu_share=gpu_share)
     training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
+    if spec.splitter is None and data.validation_rows is None and is_several(data.y):
+        say(
+            f"the folds are not stratified: y is {described(data.y)}; a splitter of your own is "
+            "given all of y"
+        )
     return question
 
 

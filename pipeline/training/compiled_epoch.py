@@ -7,6 +7,7 @@ with the same rows in the same order (`tests/training/test_equals_fit.py`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,18 +15,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.training.engine import NotResident, State
+from pipeline.training.engine import NotResident, State, XlaRefused
 from pipeline.training.hidden_state import refuse_hidden_state, refuse_unlisted_seeds
 from pipeline.training.models import (
     assign,
     inner,
     logged_names,
+    logs_several_losses,
+    of_unknown_size,
     telling_line,
     trained_variables,
     values_of,
 )
 from pipeline.training.row_losses import RowLosses, watched_test_step, why_no_row_losses
 from pipeline.training.rows import Arrays
+
+_NAME_OF_GRAPH = re.compile(r" \S*__inference_\S*")
+"""In XLA's messages, with a page of options."""
 
 
 class Rows(NamedTuple):
@@ -77,7 +83,8 @@ class CompiledEpoch:
     optimizer: the one whose learning rate is driven
     has_validation: whether there are validation rows at all
     jit: compile with XLA
-    Raises NotResident when the model's state cannot be held as a value.
+    Raises NotResident when the model's state cannot be held as a value, and, in its first call,
+    XlaRefused when XLA cannot compile it.
     """
 
     def __init__(
@@ -92,6 +99,7 @@ class CompiledEpoch:
         self._optimizer = optimizer
         self._has_validation = has_validation
         self._jit = jit
+        self._batch = of_unknown_size if logs_several_losses(model) else lambda batch: batch
         self._uses_ema = inner(optimizer).use_ema
         self.row_losses_missing = why_no_row_losses(model)
         self.metric_names = tuple(logged_names(model))
@@ -149,7 +157,14 @@ class CompiledEpoch:
         if sizes not in self._programs:
             self._programs[sizes] = self._trace(arrays, train, validation, learning_rates)
         # Not `self._function`: it would look at the type of every argument anew in each call.
-        new_state, scores = self._programs[sizes](state, arrays, train, validation, learning_rates)
+        try:
+            new_state, scores = self._programs[sizes](
+                state, arrays, train, validation, learning_rates
+            )
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            if not self._jit or "XLA" not in str(error):
+                raise
+            raise XlaRefused(_NAME_OF_GRAPH.sub("", telling_line(error))) from error
         return tuple(new_state), scores
 
     def _compile(self) -> Any:
@@ -183,7 +198,7 @@ class CompiledEpoch:
 
         def update(index: Any, batch_rows: Any) -> None:
             self._learning_rate = learning_rates[index]
-            batch = arrays.train_batch(batch_rows)
+            batch = self._batch(arrays.train_batch(batch_rows))
             self._refuse_other_logs("train_step", self._model.train_step(batch))
 
         _for_each(rows.full, rows.n_full, update)
@@ -196,7 +211,7 @@ class CompiledEpoch:
         losses = RowLosses(*rows.full.shape) if not self.row_losses_missing else None
 
         def score(index: Any, batch_rows: Any) -> None:
-            batch = arrays.validation_batch(batch_rows)
+            batch = self._batch(arrays.validation_batch(batch_rows))
             if losses is None:
                 self._refuse_other_logs("test_step", self._model.test_step(batch))
             else:
