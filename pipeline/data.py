@@ -45,7 +45,7 @@ class Dataset:
         if not hasattr(self.x, "iloc"):
             object.__setattr__(self, "x", as_nest("X", self.x))
         object.__setattr__(self, "y", as_nest("y", self.y))
-        lengths = {name: len(part) for name, part in self._parts.items()}
+        lengths = {k: len(v) for k, v in (parts("X", self.x) | parts("y", self.y)).items()}
         if len(set(lengths.values())) > 1:
             got = ", ".join(f"{n} in {name}" for name, n in lengths.items())
             raise BadInput(f"X and y must have the same number of rows, got {got}")
@@ -67,10 +67,6 @@ class Dataset:
             object.__setattr__(self, "validation_rows", rows)
 
     @property
-    def _parts(self) -> dict[str, Any]:
-        return parts("X", self.x) | parts("y", self.y)
-
-    @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(next(iter(parts("y", self.y).values())))
@@ -82,12 +78,11 @@ class Dataset:
 
     def take(self, rows: np.ndarray) -> Dataset:
         """Return these rows, in this order, without a fixed validation set."""
+        weight = self.sample_weight
         return Dataset(
             x=take_rows(self.x, rows),
             y=take_rows(self.y, rows),
-            sample_weight=None
-            if self.sample_weight is None
-            else take_rows(self.sample_weight, rows),
+            sample_weight=None if weight is None else take_rows(weight, rows),
             groups=None if self.groups is None else self.groups[rows],
         )
 

@@ -140,8 +140,8 @@ def split(data: Dataset, splitter: Any, seed: int) -> Folds:
 
     splitter: anything with scikit-learn's `split(X, y, groups)`, or None: `default_splitter`. A
         splitter that shuffles without a `random_state` is given `seed`, so that the same study
-        always has the same folds. One of scikit-learn's own is given no several inputs or outputs,
-        which it does not know, and cannot stratify then; any other is given X and y as they are.
+        always has the same folds. scikit-learn's own know neither several inputs nor several
+        outputs: they are given none, and cannot stratify. Any other is given X and y as they are.
     Raises BadInput when the rows or the classes are too few, or the splitter refuses.
     """
     if data.validation_rows is not None:

@@ -26,7 +26,11 @@ class ServedModel(PythonModel):
             preprocess = files.get(name.replace("model", "preprocess"))
             self.members.append((model, joblib.load(preprocess) if preprocess else None))
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: Any = None) -> Any:
+    # MLflow takes a hint for a rule, and warns of one that it cannot check: an array, a frame or a
+    # dict of arrays.
+    def predict(  # type: ignore[no-untyped-def]
+        self, context: PythonModelContext, model_input, params: Any = None
+    ) -> Any:
         """Return the mean prediction, [n_rows, ...], for raw rows: an array, or a frame of them.
 
         Several inputs are a dict of arrays by name, those that the model takes as a tuple "0", "1",

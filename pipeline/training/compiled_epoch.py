@@ -21,8 +21,6 @@ from pipeline.training.models import (
     assign,
     inner,
     logged_names,
-    logs_several_losses,
-    of_unknown_size,
     telling_line,
     trained_variables,
     values_of,
@@ -99,7 +97,6 @@ class CompiledEpoch:
         self._optimizer = optimizer
         self._has_validation = has_validation
         self._jit = jit
-        self._batch = of_unknown_size if logs_several_losses(model) else lambda batch: batch
         self._uses_ema = inner(optimizer).use_ema
         self.row_losses_missing = why_no_row_losses(model)
         self.metric_names = tuple(logged_names(model))
@@ -198,7 +195,7 @@ class CompiledEpoch:
 
         def update(index: Any, batch_rows: Any) -> None:
             self._learning_rate = learning_rates[index]
-            batch = self._batch(arrays.train_batch(batch_rows))
+            batch = arrays.train_batch(batch_rows)
             self._refuse_other_logs("train_step", self._model.train_step(batch))
 
         _for_each(rows.full, rows.n_full, update)
@@ -211,7 +208,7 @@ class CompiledEpoch:
         losses = RowLosses(*rows.full.shape) if not self.row_losses_missing else None
 
         def score(index: Any, batch_rows: Any) -> None:
-            batch = self._batch(arrays.validation_batch(batch_rows))
+            batch = arrays.validation_batch(batch_rows)
             if losses is None:
                 self._refuse_other_logs("test_step", self._model.test_step(batch))
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -171,7 +171,9 @@ def xla_wish(model: keras.Model) -> tuple[bool | None, str]:
     if unable:
         return False, f"Keras says that XLA cannot compile {', '.join(unable)}"
     asked = getattr(model, _ASKED_JIT, "auto")
-    return (None, "") if asked == "auto" else (asked, f"model.compile has jit_compile={asked}")
+    return (
+        (None, "") if asked == "auto" else (bool(asked), f"model.compile has jit_compile={asked}")
+    )
 
 
 _ASKED_JIT = "_asked_jit_compile"
@@ -210,19 +212,20 @@ def first_rows(nest: Nest, n_rows: int) -> Nest:
     return map_parts(lambda part: part[:n_rows], nest)
 
 
-def logs_several_losses(model: keras.Model) -> bool:
-    """Whether Keras logs a loss for each of several outputs."""
-    return model._compile_loss is not None and len(model._compile_loss.metrics) > 0
+def weigh_batches_as_fit(model: keras.Model) -> None:
+    """Let each batch count the same in the logged losses of single outputs, as in `fit`.
 
-
-def of_unknown_size(batch: tuple) -> tuple:
-    """Return a batch in a graph whose number of rows is not known while it is traced, as in `fit`.
-
-    Keras weighs each batch's loss of one of several outputs by that number where it is known.
+    Keras weighs a batch there by its size if that is known in tracing. `fit` does not know it, nor
+    need it for the loss of all outputs; an engine here does.
     """
-    return tf.nest.map_structure(
-        lambda part: tf.compat.v1.placeholder_with_default(part, [None, *part.shape[1:]]), batch
-    )
+    if model._compile_loss is not None and not model.run_eagerly:
+        for metric in model._compile_loss.metrics:
+            update = functools.partial(_update_unweighted, metric.update_state)
+            object.__setattr__(metric, "update_state", update)
+
+
+def _update_unweighted(update: Callable[[Any], Any], value: Any, sample_weight: Any = None) -> Any:
+    return update(value)
 
 
 def named_outputs(model: keras.Model, predictions: Any) -> Nest:

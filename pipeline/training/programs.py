@@ -35,6 +35,7 @@ from pipeline.training.models import (
     optimizer_of,
     trained_variables,
     values_of,
+    weigh_batches_as_fit,
     xla_wish,
 )
 from pipeline.training.optimizer_schedule import OptimizerSchedule
@@ -161,6 +162,7 @@ class KerasProgram(ABC):
         self._has_validation = all(len(fold.validation) for fold in engine.folds.values())
         self._first = next(iter(engine.folds.values()))
         self._model, self._own_variables = self._new(self._first.index, params)
+        weigh_batches_as_fit(self._model)
         self._optimizer = optimizer_of(self._model)
         self._has_schedule = _is_schedule(self._optimizer)
         self._say_which_learning_rate()

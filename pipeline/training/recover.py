@@ -90,13 +90,14 @@ def write_fold_models(
     label = take_rows(data.y, row)
     if isinstance(label, tuple) and isinstance(prediction, dict):
         label = dict(zip(prediction, label, strict=True))
-    np.savez_compressed(
-        folder / "out_of_fold.npz",
-        row=row,
-        fold=np.concatenate(numbers),
+    columns = {
+        "row": row,
+        "fold": np.concatenate(numbers),
         **_columns("prediction", prediction),
         **_columns("label", label),
-    )
+    }
+    # mypy takes names that are not known beforehand for any argument's.
+    np.savez_compressed(folder / "out_of_fold.npz", **columns)  # type: ignore[arg-type]
     return folder
 
 

@@ -24,15 +24,7 @@ from keras.src.random import seed_generator
 from pipeline.errors import BadInput
 from pipeline.training.engine import FoldEpoch, Mode, State
 from pipeline.training.hidden_state import PYTHON, RANDOM, called, resources
-from pipeline.training.models import (
-    assign,
-    inner,
-    logs_several_losses,
-    of_unknown_size,
-    optimizer_of,
-    telling_line,
-    values_of,
-)
+from pipeline.training.models import assign, inner, optimizer_of, telling_line, values_of
 from pipeline.training.programs import KerasEngine, KerasProgram
 from pipeline.training.row_losses import watched_test_step, why_no_row_losses
 
@@ -113,11 +105,8 @@ class StreamingProgram(KerasProgram):
 
     def _watched(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return the step, remembering the graphs that it is traced in."""
-        several_losses = logs_several_losses(self._model)
 
         def watched(batch: Any) -> Any:
-            if several_losses and tf.inside_function():
-                batch = of_unknown_size(batch)
             result = step(batch)
             if tf.inside_function():
                 self._graphs.append(tf.compat.v1.get_default_graph())
