@@ -10,75 +10,79 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import BadInput
+from pipeline.nest import (
+    Nest,
+    alike,
+    as_array,
+    as_nest,
+    described,
+    is_several,
+    map_parts,
+    parts,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Rows to learn from.
 
-    x: [n_rows, ...], an array or a pandas frame
-    y: [n_rows] or [n_rows, n_outputs]
-    sample_weight: [n_rows] or None
+    x: [n_rows, ...], an array or a pandas frame; for a model of several inputs a dict of arrays by
+        name or a tuple of arrays
+    y: [n_rows] or [n_rows, n_outputs]; for several outputs a dict or a tuple of such arrays
+    sample_weight: [n_rows] or None; for several outputs also such weights for each of them
     groups: [n_rows] or None; rows of one group stay on one side of every split
     validation_rows: the rows of a fixed validation set, or None when a splitter makes the folds
     Raises BadInput when the parts do not fit together, or y or a weight is not a finite number.
     """
 
-    x: Any
-    y: np.ndarray
-    sample_weight: np.ndarray | None = None
+    x: Nest
+    y: Nest
+    sample_weight: Nest | None = None
     groups: np.ndarray | None = None
     validation_rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not hasattr(self.x, "iloc"):
-            object.__setattr__(self, "x", _as_array("X", self.x))
-        object.__setattr__(self, "y", _as_array("y", self.y))
-        if len(self.x) != len(self.y):
-            raise BadInput(
-                f"X and y must have the same number of rows, got {len(self.x)} and {len(self.y)}"
-            )
-        if len(self.y) == 0:
+            object.__setattr__(self, "x", as_nest("X", self.x))
+        object.__setattr__(self, "y", as_nest("y", self.y))
+        lengths = {k: len(v) for k, v in (parts("X", self.x) | parts("y", self.y)).items()}
+        if len(set(lengths.values())) > 1:
+            got = ", ".join(f"{n} in {name}" for name, n in lengths.items())
+            raise BadInput(f"X and y must have the same number of rows, got {got}")
+        if self.n_rows == 0:
             raise BadInput("the data must have at least 1 row, got none")
-        for name in ("sample_weight", "groups"):
-            values = getattr(self, name)
-            if values is None:
-                continue
-            values = _as_array(name, values)
-            if values.shape != (len(self.y),):
-                raise BadInput(f"{name} must be [{len(self.y)}], one per row, got {values.shape}")
-            object.__setattr__(self, name, values)
-        refuse_not_numbers("y", self.y, "encode classes as 0, 1, … in load_data()")
-        refuse_not_finite("y", self.y)
+        for name, part in parts("y", self.y).items():
+            refuse_not_numbers(name, part, "encode classes as 0, 1, … in load_data()")
+            refuse_not_finite(name, part)
+        if self.groups is not None:
+            groups = _one_per_row("groups", as_array("groups", self.groups), self.n_rows)
+            object.__setattr__(self, "groups", groups)
         if self.sample_weight is not None:
-            refuse_not_numbers("sample_weight", self.sample_weight)
-            refuse_not_finite("sample_weight", self.sample_weight)
-            if self.sample_weight.min() < 0:
-                raise BadInput(
-                    f"sample_weight must be ≥ 0 in every row, got {self.sample_weight.min()} "
-                    f"in row {self.sample_weight.argmin()}"
-                )
+            weight = as_nest("sample_weight", self.sample_weight)
+            _check_weights(weight, self.y, self.n_rows)
+            object.__setattr__(self, "sample_weight", weight)
         if self.validation_rows is not None:
-            rows = _as_array("validation_rows", self.validation_rows)
-            _check_validation_rows(rows, len(self.y))
+            rows = as_array("validation_rows", self.validation_rows)
+            _check_validation_rows(rows, self.n_rows)
             object.__setattr__(self, "validation_rows", rows)
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return len(self.y)
+        return len(next(iter(parts("y", self.y).values())))
 
     @property
     def is_classification(self) -> bool:
         """Whether y is one column of class numbers, few enough to be classes."""
-        return is_classes(self.y)
+        return not is_several(self.y) and is_classes(self.y)
 
     def take(self, rows: np.ndarray) -> Dataset:
         """Return these rows, in this order, without a fixed validation set."""
+        weight = self.sample_weight
         return Dataset(
             x=take_rows(self.x, rows),
-            y=self.y[rows],
-            sample_weight=None if self.sample_weight is None else self.sample_weight[rows],
+            y=take_rows(self.y, rows),
+            sample_weight=None if weight is None else take_rows(weight, rows),
             groups=None if self.groups is None else self.groups[rows],
         )
 
@@ -100,7 +104,8 @@ class Dataset:
 def load(load_data: Callable[[], Any]) -> Dataset:
     """Call the study's loader and return its data, checked.
 
-    A loader returns `(x, y)`, `((x, y), (x_validation, y_validation))` or a `Dataset`.
+    A loader returns `(x, y)`, `((x, y), (x_validation, y_validation))` or a `Dataset`. Two pairs
+    are always the second: two inputs and two outputs go into dicts or a `Dataset`.
     Raises BadInput with the loader's own error when it fails.
     """
     try:
@@ -113,7 +118,13 @@ def load(load_data: Callable[[], Any]) -> Dataset:
         case Dataset():
             data = loaded
         case ((x, y), (x_validation, y_validation)):
-            data = with_validation_set(Dataset(x, y), Dataset(x_validation, y_validation))
+            try:
+                data = with_validation_set(Dataset(x, y), Dataset(x_validation, y_validation))
+            except BadInput as error:
+                raise BadInput(
+                    f"{error} (two pairs are a training and a validation set: two inputs and two "
+                    "outputs go into a Dataset)"
+                ) from error
         case (x, y):
             data = Dataset(x, y)
         case _:
@@ -132,47 +143,17 @@ def with_validation_set(train: Dataset, validation: Dataset) -> Dataset:
 
     Weights are kept, 1 where only the other set has them. Groups are not: nothing is drawn.
     """
-    if hasattr(train.x, "iloc") != hasattr(validation.x, "iloc"):
-        raise BadInput(
-            "x must be a frame in both the training and the validation set or in neither, "
-            f"got {type(train.x).__name__} and {type(validation.x).__name__}"
-        )
-    if train.x.shape[1:] != validation.x.shape[1:] or train.y.shape[1:] != validation.y.shape[1:]:
-        raise BadInput(
-            "the validation set must have the training set's columns, got x of shape "
-            f"{train.x.shape[1:]} and {validation.x.shape[1:]}, "
-            f"y of shape {train.y.shape[1:]} and {validation.y.shape[1:]} a row"
-        )
-    if set(getattr(train.x, "columns", ())) != set(getattr(validation.x, "columns", ())):
-        raise BadInput(
-            "the validation set must have the training set's columns, got "
-            f"{list(validation.x.columns)} and {list(train.x.columns)}"
-        )
-    if hasattr(train.x, "iloc"):
-        import pandas as pd
-
-        x: Any = pd.concat([train.x, validation.x], ignore_index=True)
-    else:
-        x = np.concatenate([train.x, validation.x])
-    sample_weight = None
-    if train.sample_weight is not None or validation.sample_weight is not None:
-        sample_weight = np.concatenate(
-            [
-                np.ones(part.n_rows) if part.sample_weight is None else part.sample_weight
-                for part in (train, validation)
-            ]
-        )
     return Dataset(
-        x=x,
-        y=np.concatenate([train.y, validation.y]),
-        sample_weight=sample_weight,
+        x=_joined("x", train.x, validation.x),
+        y=_joined("y", train.y, validation.y),
+        sample_weight=_joined_weights(train, validation),
         validation_rows=np.arange(train.n_rows, train.n_rows + validation.n_rows),
     )
 
 
-def take_rows(x: Any, rows: np.ndarray) -> Any:
-    """Return rows of an array or a pandas frame."""
-    return x.iloc[rows] if hasattr(x, "iloc") else x[rows]
+def take_rows(x: Nest, rows: np.ndarray) -> Nest:
+    """Return rows of an array, a pandas frame, or of several arrays."""
+    return map_parts(lambda part: part.iloc[rows] if hasattr(part, "iloc") else part[rows], x)
 
 
 def is_classes(y: np.ndarray) -> bool:
@@ -202,18 +183,74 @@ def refuse_not_finite(name: str, values: np.ndarray) -> None:
         )
 
 
-def _as_array(name: str, values: Any) -> np.ndarray:
-    if hasattr(values, "toarray"):  # SciPy's sparse matrices
-        values = values.toarray()
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise BadInput(f"{name} must be a rectangular array: {error}") from error
-    if array.ndim == 0:
+def _one_per_row(name: str, values: np.ndarray, n_rows: int) -> np.ndarray:
+    if values.shape != (n_rows,):
+        raise BadInput(f"{name} must be [{n_rows}], one per row, got {values.shape}")
+    return values
+
+
+def _check_weights(weight: Nest, y: Nest, n_rows: int) -> None:
+    """Refuse weights that are not numbers ≥ 0, one for each row, or for each row and output."""
+    if is_several(weight) and not alike(weight, y):
         raise BadInput(
-            f"{name} must be an array with one entry per row, got {type(values).__name__}"
+            f"sample_weight must be [{n_rows}], or have a part for each of y's, which is "
+            f"{described(y)}, got {described(weight)}"
         )
-    return array
+    for name, part in parts("sample_weight", weight).items():
+        _one_per_row(name, part, n_rows)
+        refuse_not_numbers(name, part)
+        refuse_not_finite(name, part)
+        if part.min() < 0:
+            raise BadInput(
+                f"{name} must be ≥ 0 in every row, got {part.min()} in row {part.argmin()}"
+            )
+
+
+def _joined(name: str, train: Nest, validation: Nest) -> Nest:
+    """Return the training set's rows, then the validation set's."""
+    if (is_several(train) or is_several(validation)) and not alike(train, validation):
+        raise BadInput(
+            f"{name} must have the same parts in the training and the validation set, got "
+            f"{described(train)} and {described(validation)}"
+        )
+    names = iter(parts(name, train))
+    return map_parts(lambda *each: _joined_part(next(names), *each), train, validation)
+
+
+def _joined_weights(train: Dataset, validation: Dataset) -> Nest | None:
+    if train.sample_weight is None and validation.sample_weight is None:
+        return None
+    like = validation.sample_weight if train.sample_weight is None else train.sample_weight
+    both = [
+        map_parts(lambda _, n=part.n_rows: np.ones(n), like)
+        if part.sample_weight is None
+        else part.sample_weight
+        for part in (train, validation)
+    ]
+    return _joined("sample_weight", *both)
+
+
+def _joined_part(name: str, train: Any, validation: Any) -> Any:
+    if hasattr(train, "iloc") != hasattr(validation, "iloc"):
+        raise BadInput(
+            f"{name} must be a frame in both the training and the validation set or in neither, "
+            f"got {type(train).__name__} and {type(validation).__name__}"
+        )
+    if train.shape[1:] != validation.shape[1:]:
+        raise BadInput(
+            f"the validation set must have the training set's columns, got {name} of shape "
+            f"{train.shape[1:]} and {validation.shape[1:]} a row"
+        )
+    if not hasattr(train, "iloc"):
+        return np.concatenate([train, validation])
+    if set(getattr(train, "columns", ())) != set(getattr(validation, "columns", ())):
+        raise BadInput(
+            "the validation set must have the training set's columns, got "
+            f"{list(validation.columns)} and {list(train.columns)}"
+        )
+    import pandas as pd
+
+    return pd.concat([train, validation], ignore_index=True)
 
 
 def _check_validation_rows(rows: np.ndarray, n_rows: int) -> None:
@@ -235,6 +272,9 @@ def _arrays_of(part: Any) -> list[np.ndarray]:
     """Return the arrays that make up a part; a frame is its columns and their names."""
     if part is None:
         return []
+    if is_several(part):
+        named = sorted(parts("", part).items())
+        return [np.asarray([name for name, _ in named]), *(array for _, array in named)]
     if hasattr(part, "iloc"):
         columns = [part] if part.ndim == 1 else [part[name] for name in part.columns]
         names = np.asarray([str(name) for name in getattr(part, "columns", ())])

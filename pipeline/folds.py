@@ -1,7 +1,4 @@
-"""scikit-learn splitters → `Folds`: drawn once per study, frozen, hashed.
-
-Everything that is fitted is fitted here on a fold's training rows only.
-"""
+"""scikit-learn splitters → `Folds`: drawn once per study, frozen, hashed."""
 
 from __future__ import annotations
 
@@ -14,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data import Dataset, refuse_not_finite, refuse_not_numbers, take_rows
+from pipeline.data import Dataset
 from pipeline.errors import BadInput
+from pipeline.nest import Nest, described, is_several, map_parts
 
 ClassWeight = Mapping[int, float] | str
 
@@ -142,7 +140,8 @@ def split(data: Dataset, splitter: Any, seed: int) -> Folds:
 
     splitter: anything with scikit-learn's `split(X, y, groups)`, or None: `default_splitter`. A
         splitter that shuffles without a `random_state` is given `seed`, so that the same study
-        always has the same folds.
+        always has the same folds. scikit-learn's own know neither several inputs nor several
+        outputs: they are given none, and cannot stratify. Any other is given X and y as they are.
     Raises BadInput when the rows or the classes are too few, or the splitter refuses.
     """
     if data.validation_rows is not None:
@@ -171,64 +170,30 @@ def default_splitter(data: Dataset, n_folds: int = 5) -> Any:
     return kind(n_splits=n_folds, shuffle=True)
 
 
-def preprocessed(data: Dataset, fold: Fold, preprocess: Any) -> tuple[np.ndarray, Any]:
-    """Return all rows as the fold's model sees them, float32, and the fitted transformer.
-
-    The transformer is a clone fitted on the fold's training rows only.
-    """
-    if preprocess is None:
-        return model_input(data.x), None
-    from sklearn.base import clone
-
-    try:
-        fitted = clone(preprocess)
-        fitted.fit(take_rows(data.x, fold.train), data.y[fold.train])
-        x = model_input(fitted.transform(data.x), "X after preprocess")
-    except BadInput:
-        raise
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"preprocess {preprocess!r} cannot transform X: {error}") from error
-    if len(x) != data.n_rows:
-        raise BadInput(
-            f"preprocess must keep every row, got {len(x)} rows of {data.n_rows} from "
-            f"{preprocess!r}"
-        )
-    return x, fitted
+def as_weights(weights: Nest, y: Nest) -> Nest:
+    """Return weights as `fit` hands them to a model: float32, and the same for every output."""
+    weights = map_parts(lambda part: part.astype(np.float32), weights)
+    if is_several(y) and not is_several(weights):
+        return map_parts(lambda _: weights, y)
+    return weights
 
 
-def model_input(x: Any, name: str = "X") -> np.ndarray:
-    """Return X as finite numbers that a model takes: floats as float32, integers as they are."""
-    if hasattr(x, "toarray"):
-        x = x.toarray()
-    advice = "encode it with `preprocess`"
-    dtypes = getattr(x, "dtypes", None)
-    if getattr(x, "ndim", 0) == 2 and dtypes is not None:  # a pandas frame
-        others = [f"{c} ({d})" for c, d in dtypes.items() if getattr(d, "kind", "O") not in "fiub"]
-        if others:
-            advice += f", column(s) {', '.join(others)}"
-        elif all(isinstance(dtype, np.dtype) for dtype in dtypes):
-            # By itself pandas makes objects of numbers and booleans.
-            x = x.to_numpy(dtype=np.result_type(*dtypes))
-    array = np.asarray(x)
-    refuse_not_numbers(name, array, advice)
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused
-            array = array.astype(np.float32)
-    refuse_not_finite(name, array)
-    return array
-
-
-def training_weights(
-    data: Dataset, fold: Fold, class_weight: ClassWeight | None
-) -> np.ndarray | None:
+def training_weights(data: Dataset, fold: Fold, class_weight: ClassWeight | None) -> Nest | None:
     """Return the weight of every row in training, [n_rows] float32, or None for no weights.
+
+    For several outputs, the weights of each.
 
     Class weights become sample weights; "balanced" is computed from the fold's training rows:
     n_rows / (n_classes · count) (King & Zeng 2001, §4.2, as in scikit-learn).
     """
     weights = data.sample_weight
     if class_weight is None:
-        return None if weights is None else weights.astype(np.float32)
+        return None if weights is None else as_weights(weights, data.y)
+    if is_several(data.y):
+        raise BadInput(
+            f"class_weight needs one output, got y as {described(data.y)}; weigh the rows of each "
+            "output by Dataset(sample_weight=…)"
+        )
     if data.y.ndim != 1 or data.y.dtype.kind not in "iub":
         raise BadInput(
             "class_weight needs y to be one column of whole class numbers [n_rows], "
@@ -270,8 +235,10 @@ def _refuse_too_many_folds(splitter: Any, data: Dataset) -> None:
         raise BadInput(
             f"splitter must have at most one fold a row, got {n_splits} folds of {data.n_rows} rows"
         )
+    if "Stratified" not in type(splitter).__name__ or is_several(data.y):
+        return
     # scikit-learn itself says that values and columns of outputs cannot be stratified.
-    if "Stratified" in type(splitter).__name__ and data.y.ndim == 1 and data.y.dtype.kind != "f":
+    if data.y.ndim == 1 and data.y.dtype.kind != "f":
         classes, counts = np.unique(data.y, return_counts=True)
         smallest = int(counts.min())
         if smallest < n_splits:
@@ -284,10 +251,19 @@ def _refuse_too_many_folds(splitter: Any, data: Dataset) -> None:
 
 
 def _draw(splitter: Any, data: Dataset, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    x, y = data.x, data.y
+    if type(splitter).__module__.startswith("sklearn."):
+        if is_several(y) and "Stratified" in type(splitter).__name__:
+            raise BadInput(
+                f"{name} stratifies by one column of classes, got y as {described(y)}; use KFold, "
+                "or a splitter of your own, which is given all of y"
+            )
+        x = np.arange(data.n_rows) if is_several(x) else x
+        y = None if is_several(y) else y
     try:
         with warnings.catch_warnings():
             # A splitter's warning is about these very rows: it must be read before training.
             warnings.simplefilter("error", UserWarning)
-            return list(splitter.split(data.x, data.y, data.groups))
+            return list(splitter.split(x, y, data.groups))
     except (ValueError, TypeError, UserWarning) as error:
         raise BadInput(f"{name} cannot split {data.n_rows} rows: {error}") from error

@@ -14,6 +14,7 @@ from pipeline.data import Dataset, load
 from pipeline.files import write_whole
 from pipeline.folds import Folds, set_test_rows_aside, split
 from pipeline.machine import n_cores
+from pipeline.nest import described, is_several
 from pipeline.spec import StudySpec
 from pipeline.study_file import source_of
 
@@ -99,6 +100,11 @@ def pose(
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
     for remark in training.remarks_on_schedules(spec, model, question.folds[0]):
         say(remark)
+    if spec.splitter is None and data.validation_rows is None and is_several(data.y):
+        say(
+            f"the folds are not stratified: y is {described(data.y)}; a splitter of your own is "
+            "given all of y"
+        )
     return question
 
 

@@ -128,7 +128,8 @@ class StudySpec:
     objective: the monitored metric, on validation rows, and its direction
     splitter: any scikit-learn splitter; None is five shuffled folds, stratified for classes and of
         whole groups if the data has them. A fixed validation set comes from load_data instead
-    preprocess: a scikit-learn transformer, fitted on each fold's training rows only
+    preprocess: a scikit-learn transformer, fitted on each fold's training rows only; for several
+        inputs a dict of them by the input's name
     class_weight: {class: weight} or "balanced"; weights the training loss
     batch_size: rows per update, unless the space samples it
     schedule: learning rate by epoch: a schedule of `pipeline`, a function of the 0-based epoch, or
@@ -323,9 +324,13 @@ def _check_types(spec: StudySpec) -> None:
         value = getattr(spec, name)
         if value is None and name != "rule":
             continue
-        # A class has the same attributes as what it makes.
-        if isinstance(value, type) or not all(hasattr(value, each) for each in attributes.split()):
-            raise BadInput(f"{name} must {must}, got {value!r}; for example {example}")
+        of_inputs = name == "preprocess" and isinstance(value, Mapping)
+        for plug in value.values() if of_inputs else [value]:
+            # A class has the same attributes as what it makes.
+            if isinstance(plug, type) or not all(
+                hasattr(plug, each) for each in attributes.split()
+            ):
+                raise BadInput(f"{name} must {must}, got {plug!r}; for example {example}")
     if spec.sampler is not None:
         example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
         require_function("sampler", spec.sampler, example, 0)

@@ -24,6 +24,23 @@ def test_lists_and_sparse_matrices_become_arrays():
     np.testing.assert_array_equal(data.y, Y)
 
 
+@pytest.mark.parametrize("several", [tuple, list], ids=lambda kind: kind.__name__)
+def test_arrays_in_a_row_are_parts_and_anything_else_is_rows(several):
+    data = Dataset(several([X, X[:, 0]]), several(Y.tolist()))
+    assert isinstance(data.x, tuple)
+    assert (data.n_rows, data.y.tolist()) == (6, Y.tolist())
+
+
+def test_every_part_is_taken():
+    parts = {"a": X, "b": X[:, 0]}
+    data = Dataset(parts, (Y, X), sample_weight=(ONES, 2 * ONES)).take(np.array([4, 0]))
+    assert data.x["b"].tolist() == [8.0, 0.0]
+    assert data.y[1].tolist() == [[8.0, 9.0], [0.0, 1.0]]
+    assert data.sample_weight is not None
+    assert data.sample_weight[1].tolist() == [2.0, 2.0]
+    assert not data.is_classification
+
+
 def test_frames_stay_frames_through_take():
     taken = Dataset(FRAME, Y).take(np.array([4, 0]))
     assert taken.x["b"].tolist() == ["y", "u"]
@@ -32,9 +49,20 @@ def test_frames_stay_frames_through_take():
 @pytest.mark.parametrize(
     ("parts", "says"),
     [
-        ({"y": Y[:5]}, "X and y must have the same number of rows, got 6 and 5"),
+        ({"y": Y[:5]}, "X and y must have the same number of rows, got 6 in X, 5 in y"),
         ({"x": X[:0], "y": Y[:0]}, "at least 1 row, got none"),
-        ({"x": {"a": X}}, "X must be an array with one entry per row, got dict"),
+        ({"x": {"a": X, "b": X[:4]}}, r"rows, got 6 in X\['a'\], 4 in X\['b'\], 6 in y"),
+        ({"x": (X, X), "y": [Y, Y[:4]]}, r"6 in X\[0\], 6 in X\[1\], 6 in y\[0\], 4 in y\[1\]"),
+        ({"x": {}}, "X must have at least 1 part, got an empty dict"),
+        ({"x": {"1": X}}, "X must name its parts by words, got the name '1'"),
+        ({"x": {"a": 3}}, r"X\['a'\] must be an array with one entry per row, got int"),
+        ({"x": {"a": FRAME}}, r"X\['a'\] must be an array, .* got a frame: use to_numpy\(\)"),
+        ({"y": {"a": Y, "b": Y + np.inf}}, r"y\['b'\] must be finite"),
+        ({"sample_weight": {"a": ONES}}, r"sample_weight must be \[6\], or .* got a dict of 'a'"),
+        (
+            {"y": {"a": Y, "b": Y}, "sample_weight": {"a": ONES, "b": -ONES}},
+            r"sample_weight\['b'\] must be ≥ 0 in every row",
+        ),
         ({"x": [[1], [1, 2]]}, "X must be a rectangular array"),
         ({"y": list("ababab")}, r"y must be numbers, got dtype <U1 .the first value is 'a'"),
         ({"y": [1, None, 0, 1, 0, 1]}, "y must be numbers, got dtype object"),
@@ -71,6 +99,11 @@ def test_bad_part_says_what_must_hold_and_what_came(parts, says):
         {"x": FRAME},
         {"x": FRAME.rename(columns={"a": "c"})},
         {"x": FRAME.assign(b=list("uvwxyy"))},
+        {"x": {"a": X}},
+        {"x": {"b": X}},
+        {"x": (X,)},
+        {"x": (X, X)},
+        {"y": {"a": Y}},
     ],
 )
 def test_fingerprint_is_of_everything_and_repeats(other):
@@ -87,6 +120,10 @@ def test_fingerprint_tells_weights_from_groups():
 def test_fingerprint_sees_the_names_of_columns():
     renamed = FRAME.rename(columns={"a": "c"})
     assert changed(x=FRAME).fingerprint != changed(x=renamed).fingerprint
+
+
+def test_fingerprint_does_not_see_the_order_of_names():
+    assert changed(x={"a": X, "b": Y}).fingerprint == changed(x={"b": Y, "a": X}).fingerprint
 
 
 def test_fingerprint_takes_dates_and_views():
@@ -131,6 +168,29 @@ def test_validation_set_keeps_weights():
     data = with_validation_set(changed(sample_weight=2 * ONES), changed())
     assert data.sample_weight is not None
     assert data.sample_weight.tolist() == [2.0] * 6 + [1.0] * 6
+
+
+def test_validation_set_of_parts_is_joined_part_by_part():
+    train = Dataset({"a": X, "b": Y}, (Y, X))
+    more = Dataset(
+        {"b": Y[:1] + 9, "a": X[:1] + 100}, (Y[:1], X[:1]), sample_weight=(ONES[:1],) * 2
+    )
+    data = with_validation_set(train, more)
+    assert data.x["a"][6].tolist() == [100, 101]
+    assert data.x["b"][6] == 9
+    assert data.y[1].shape == (7, 2)
+    assert data.sample_weight is not None
+    assert data.sample_weight[1].tolist() == [1.0] * 7
+
+
+def test_validation_set_must_have_the_same_parts():
+    with pytest.raises(BadInput, match=r"same parts .* got a dict of 'a' and a dict of 'b'"):
+        with_validation_set(Dataset({"a": X}, Y), Dataset({"b": X}, Y))
+
+
+def test_two_pairs_are_a_validation_set_and_the_error_says_so():
+    with pytest.raises(BadInput, match="two inputs and two outputs go into a Dataset"):
+        load(lambda: ((X, X[:, :1]), (Y, Y)))
 
 
 @pytest.mark.parametrize(

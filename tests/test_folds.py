@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,11 @@ class Broken:
         ),
         (REGRESSION, StratifiedKFold(5), "splitter StratifiedKFold.* cannot split 60 rows"),
         (Dataset(X, np.eye(3)[CLASSES]), StratifiedKFold(5), "multilabel-indicator"),
+        (
+            Dataset(X, {"kind": CLASSES, "size": VALUES}),
+            StratifiedKFold(5),
+            "StratifiedKFold.* by one column of classes, got y as a dict of 'kind', 'size'; use KF",
+        ),
         (REGRESSION, 5, r"splitter must have scikit-learn's split\(X, y, groups\), got 5"),
         (REGRESSION, GroupKFold(5), "The 'groups' parameter should not be None"),
         (REGRESSION, Broken(), "gave no folds"),
@@ -146,6 +152,37 @@ def test_folds_that_cannot_be_are_refused(data, splitter, says):
 
 def test_leaving_one_out_is_as_many_folds_as_rows():
     assert len(split(Dataset(X[:4], VALUES[:4]), LeaveOneOut(), seed=0)) == 4
+
+
+# Several inputs and outputs
+
+SEVERAL = Dataset((X, VALUES), {"kind": CLASSES, "size": VALUES}, groups=GROUPS)
+
+
+@pytest.mark.parametrize("splitter", [None, GroupKFold(5), ShuffleSplit(2)], ids=repr)
+def test_rows_of_several_parts_are_split_like_those_of_one(splitter):
+    groups = None if isinstance(splitter, ShuffleSplit) else GROUPS
+    one = Dataset(X, VALUES, groups=groups)
+    assert split(replace(SEVERAL, groups=groups), splitter, 3).hash == split(one, splitter, 3).hash
+
+
+class ByKind(StratifiedKFold):
+    """Stratifies by one of several outputs."""
+
+    def split(self, X: Any, y: Any, groups: Any = None) -> Any:  # noqa: N803
+        return super().split(X[0], y["kind"])
+
+
+def test_a_splitter_of_ones_own_is_given_all_inputs_and_outputs():
+    folds = split(replace(SEVERAL, groups=None), ByKind(5, shuffle=True), seed=0)
+    assert folds.hash == split(CLASSIFICATION, StratifiedKFold(5, shuffle=True), seed=0).hash
+
+
+def test_test_rows_of_several_parts_are_set_aside():
+    development, test = set_test_rows_aside(SEVERAL, 4, seed=0)
+    assert test is not None
+    assert development.n_rows == 48
+    assert len(test.y["size"]) == len(test.x[1]) == 12
 
 
 # Frozen and hashed

@@ -11,7 +11,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from pipeline.data import Dataset
 from pipeline.errors import BadInput
-from pipeline.folds import Fold, model_input, preprocessed, training_weights
+from pipeline.folds import Fold, training_weights
+from pipeline.preprocessing import model_input, preprocessed, transformed
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 3))
@@ -56,6 +57,43 @@ def test_targets_of_validation_rows_never_reach_the_transformer():
     data = Dataset(X[:4], np.array([1.0, 3.0, 1e6, 1e6]))
     seen, _ = preprocessed(data, fold_of(2, 2), TargetMean())
     assert seen.ravel().tolist() == [2.0] * 4
+
+
+SEVERAL = Dataset({"table": X, "sizes": VALUES * 100}, {"kind": CLASSES, "size": VALUES})
+
+
+def test_each_input_has_a_transformer_of_its_own_or_none():
+    seen, fitted = preprocessed(SEVERAL, fold_of(50, 10), {"table": StandardScaler()})
+    np.testing.assert_allclose(seen["table"][:50].mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(seen["sizes"], VALUES * 100, rtol=1e-6)
+    assert list(fitted) == ["table"]
+    again = transformed({"sizes": VALUES[:2], "table": X[:2]}, fitted)
+    np.testing.assert_array_equal(again["table"], seen["table"][:2])
+
+
+@pytest.mark.parametrize(
+    ("data", "preprocess", "says"),
+    [
+        (SEVERAL, StandardScaler(), "dict of input -> transformer .* X as a dict of 'table', 's"),
+        (SEVERAL, {"tabel": StandardScaler()}, "unknown preprocess 'tabel'.*'table'"),
+        (REGRESSION, {"table": StandardScaler()}, "'table': X must be a dict .* got one array"),
+        (SEVERAL, {"sizes": StandardScaler()}, r"cannot transform X\['sizes'\]: Expected 2D"),
+        (Dataset((X, X * np.nan), VALUES), None, r"X\[1\] must be finite, got 180 NaN"),
+        (
+            SEVERAL,
+            {"table": FunctionTransformer(lambda x: x[1:])},
+            r"got 59 rows of 60 in X\['table'\]",
+        ),
+    ],
+)
+def test_transformers_that_do_not_suit_the_inputs_are_refused(data, preprocess, says):
+    with pytest.raises(BadInput, match=says):
+        preprocessed(data, fold_of(50, 10), preprocess)
+
+
+def test_class_weights_of_several_outputs_are_refused():
+    with pytest.raises(BadInput, match="needs one output, got y as a dict of 'kind', 'size'"):
+        training_weights(SEVERAL, fold_of(50, 10), "balanced")
 
 
 def test_without_preprocess_rows_are_taken_as_they_are():

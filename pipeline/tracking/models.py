@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from pipeline.nest import Nest, by_name
 from pipeline.tracking.runs import StudyRun
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.updates import Model
@@ -25,8 +26,8 @@ def log_fitted_model(
     *,
     name: str,
     files: Mapping[str, Path],
-    rows: Any,
-    predictions: Any,
+    rows: Nest,
+    predictions: Nest,
     n_epochs: int,
     params: Mapping[str, Any],
 ) -> str:
@@ -37,16 +38,18 @@ def log_fitted_model(
 
     files: as from `FittedModel.save`: "model_0", a `.keras` file, and "preprocess_0", a fitted
         transformer, if there is one; more of them predict together
-    rows, predictions: a few raw rows and what the model says of them, for the signature
+    rows, predictions: a few raw rows and what the model says of them, for the signature. MLflow
+        knows several arrays as a dict alone: a tuple's parts are served as "0", "1", …
     n_epochs: the step under which MLflow shows the model
     """
     from mlflow.models import infer_signature
 
     texts = {key: str(value) for key, value in params.items()}
+    signature = infer_signature(by_name(rows), predictions)
 
     def send() -> str:
         return _log(
-            run.store.uri, files, infer_signature(rows, predictions), name=name,
+            run.store.uri, files, signature, name=name,
             experiment_id=run.experiment_id, run_id=run.run_id, n_epochs=n_epochs, params=texts,
         )  # fmt: skip
 
@@ -54,9 +57,7 @@ def log_fitted_model(
         import mlflow
 
         path = unsent.models / f"{name}-{uuid4().hex[:8]}"
-        mlflow.pyfunc.save_model(
-            str(path), **_flavor(files), signature=infer_signature(rows, predictions)
-        )
+        mlflow.pyfunc.save_model(str(path), **_flavor(files), signature=signature)
         run.writer.update(Model(run.run_id, str(path), name, run.experiment_id, n_epochs, texts))
         return str(path)
 

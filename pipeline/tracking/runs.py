@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
+from pipeline.nest import Nest, by_name
 from pipeline.objective import Objective
 from pipeline.results import TrialResult
 from pipeline.retry import is_passing, patiently
@@ -160,17 +159,17 @@ class StudyRun:
         self._trials[trial.run_id] = trial
         return trial
 
-    def log_dataset(self, x: Any, y: np.ndarray, *, name: str, fingerprint: str) -> None:
+    def log_dataset(self, x: Nest, y: Nest, *, name: str, fingerprint: str) -> None:
         """Record the development rows as the run's data set: shape and fingerprint, not content.
 
-        x: [n_rows, ...], an array or a pandas frame; y: [n_rows, ...]
+        x: [n_rows, ...], an array or a pandas frame; y: [n_rows, ...]; or several of them
         fingerprint: of the data, as hexadecimal digits
         Raises StoreUnavailable when the store fails.
         """
         from mlflow.data.numpy_dataset import from_numpy
 
-        features = x.to_numpy() if hasattr(x, "iloc") else x
-        dataset = from_numpy(features, targets=y, name=name, digest=fingerprint[:12])
+        features = x.to_numpy() if hasattr(x, "iloc") else by_name(x)
+        dataset = from_numpy(features, targets=by_name(y), name=name, digest=fingerprint[:12])
         tags = {"mlflow.data.context": "development", "fingerprint": fingerprint}
         self.writer.update(DatasetUse(self.run_id, dataset.to_dict(), tags))
 

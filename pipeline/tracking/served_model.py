@@ -26,22 +26,48 @@ class ServedModel(PythonModel):
             preprocess = files.get(name.replace("model", "preprocess"))
             self.members.append((model, joblib.load(preprocess) if preprocess else None))
 
-    def predict(
-        self, context: PythonModelContext, model_input: np.ndarray, params: Any = None
-    ) -> np.ndarray:
-        """Return the mean prediction, [n_rows, ...], for raw rows: an array, or a frame of them."""
-        predictions = [
+    # MLflow takes a hint for a rule, and warns of one that it cannot check: an array, a frame or a
+    # dict of arrays.
+    def predict(  # type: ignore[no-untyped-def]
+        self, context: PythonModelContext, model_input, params: Any = None
+    ) -> Any:
+        """Return the mean prediction, [n_rows, ...], for raw rows: an array, or a frame of them.
+
+        Several inputs are a dict of arrays by name, those that the model takes as a tuple "0", "1",
+        …; several outputs are a dict of predictions.
+        """
+        first, *others = (
             _predict(model, preprocess, model_input) for model, preprocess in self.members
-        ]
-        return predictions[0] if len(predictions) == 1 else np.mean(predictions, axis=0)
+        )
+        if not others:
+            return first
+        if isinstance(first, dict):
+            return {key: np.mean([each[key] for each in (first, *others)], axis=0) for key in first}
+        return np.mean([first, *others], axis=0)
 
 
-def _predict(model: Any, preprocess: Any, rows: Any) -> np.ndarray:
+def _predict(model: Any, preprocess: Any, rows: Any) -> Any:
+    if isinstance(rows, dict):
+        by_input = preprocess or {}
+        x: Any = {name: _input(part, by_input.get(name)) for name, part in rows.items()}
+        if all(name.isdigit() for name in x):
+            x = tuple(x[name] for name in sorted(x, key=int))
+    else:
+        x = _input(rows, preprocess)
+    predictions = model.predict(x, verbose=0)
+    if not isinstance(predictions, list | tuple):
+        return predictions
+    names = list(getattr(model, "output_names", ()))
+    if len(set(names)) != len(predictions):
+        names = [str(place) for place in range(len(predictions))]
+    return dict(zip(names, predictions, strict=True))
+
+
+def _input(rows: Any, preprocess: Any) -> np.ndarray:
     x = rows if preprocess is None else preprocess.transform(rows)
     x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)
     # Object: a frame whose columns are of several kinds of number.
-    x = x.astype(np.float32) if x.dtype.kind in "fO" else x
-    return model.predict(x, verbose=0)
+    return x.astype(np.float32) if x.dtype.kind in "fO" else x
 
 
 mlflow.models.set_model(ServedModel())

@@ -9,13 +9,17 @@ import numpy as np
 
 from pipeline.data import Dataset
 from pipeline.errors import BadInput, unknown_name
-from pipeline.folds import Fold, preprocessed
+from pipeline.folds import Fold
+from pipeline.nest import Nest
+from pipeline.preprocessing import preprocessed
 from pipeline.spec import StudySpec
+from pipeline.training.check_parts import check_parts, compared
 from pipeline.training.measure import typical_params
 from pipeline.training.models import (
     add_variables,
     call_builder,
     dims,
+    first_rows,
     fold_seed,
     labels,
     logged_names,
@@ -31,9 +35,11 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     x, _ = preprocessed(data, fold, spec.preprocess)
     params = typical_params(spec)
     model = call_builder(spec, params, fold_seed(spec.seed, fold.index))
-    check_labels(model, data.y)  # first: its messages are about labels, Keras's about tensors
+    # First: their messages are about inputs and labels, Keras's about tensors.
+    check_parts(model, x, data.y, data.sample_weight)
+    check_labels(model, data.y)
     n_rows = int(params["batch_size"])  # a model may be made for batches of this size alone
-    add_variables(model, (x[:n_rows], labels(data.y[:n_rows])))
+    add_variables(model, (first_rows(x, n_rows), labels(first_rows(data.y, n_rows))))
     check_objective(model, spec.objective.metric)
     return model
 
@@ -45,23 +51,23 @@ def check_objective(model: keras.Model, metric: str) -> None:
         raise unknown_name("objective.metric", metric, names)
 
 
-def check_labels(model: keras.Model, y: np.ndarray) -> None:
-    """Raise BadInput when labels and the model's output cannot be compared by its loss.
+def check_labels(model: keras.Model, y: Nest) -> None:
+    """Raise BadInput when labels and the model's outputs cannot be compared by its losses.
 
     Keras would broadcast a [n] target against [n, 3] outputs, or read class 10 of 10 past the end,
     and train on nonsense.
     """
-    outputs = getattr(model, "outputs", None)
-    if not outputs or len(outputs) != 1 or isinstance(model.loss, dict | list | tuple):
-        return
-    compared_by = keras.losses.get(model.loss)
-    kind = compared_by if isinstance(compared_by, types.FunctionType) else type(compared_by)
-    if not kind.__module__.startswith("keras."):
-        return  # only Keras's own losses are known by their names
-    loss = _snake(kind.__name__)
-    output = tuple(outputs[0].shape[1:])
+    for name, loss, output, labels_of_it in compared(model, y):
+        compared_by = keras.losses.get(loss)
+        kind = compared_by if isinstance(compared_by, types.FunctionType) else type(compared_by)
+        # Only Keras's own losses are known by their names.
+        if kind.__module__.startswith("keras."):
+            _check_one(name, labels_of_it, output, _snake(kind.__name__))
+
+
+def _check_one(name: str, y: np.ndarray, output: tuple, loss: str) -> None:
     described = f"loss {loss} with model output [n{dims((None, *output), ', ')}]"
-    got = f"got y of shape [n{dims(y.shape, ', ')}], dtype {y.dtype}"
+    got = f"got {name} of shape [n{dims(y.shape, ', ')}], dtype {y.dtype}"
     if loss == "sparse_categorical_crossentropy":
         _check_sparse(y, output, described, got)
         return

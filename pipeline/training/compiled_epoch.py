@@ -7,6 +7,7 @@ with the same rows in the same order (`tests/training/test_equals_fit.py`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.training.engine import NotResident, State
+from pipeline.training.engine import NotResident, State, XlaRefused
 from pipeline.training.hidden_state import refuse_hidden_state, refuse_unlisted_seeds
 from pipeline.training.models import (
     assign,
@@ -27,6 +28,9 @@ from pipeline.training.models import (
 from pipeline.training.row_losses import RowLosses, watched_test_step, why_no_row_losses
 from pipeline.training.rows import Arrays
 from pipeline.training.scratch import Scratch
+
+_NAME_OF_GRAPH = re.compile(r" \S*__inference_\S*")
+"""In XLA's messages, with a page of options."""
 
 
 class Rows(NamedTuple):
@@ -80,7 +84,8 @@ class CompiledEpoch:
     optimizer: the one whose learning rate is driven
     has_validation: whether there are validation rows at all
     jit: compile with XLA
-    Raises NotResident when the model's state cannot be held as a value.
+    Raises NotResident when the model's state cannot be held as a value, and, in its first call,
+    XlaRefused when XLA cannot compile it.
     """
 
     def __init__(
@@ -172,7 +177,12 @@ class CompiledEpoch:
         program = self._programs[_last_batches(train, validation)]
         parts = (state, arrays, train, validation, learning_rates)
         tensors = [tf.convert_to_tensor(p) for p in tf.nest.flatten(parts) if p is not None]
-        new_state, scores = self._scratch.run(program, tensors)
+        try:
+            new_state, scores = self._scratch.run(program, tensors)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            if not self._jit or "XLA" not in str(error):
+                raise
+            raise XlaRefused(_NAME_OF_GRAPH.sub("", telling_line(error))) from error
         return tuple(new_state), scores
 
     def _compile(self) -> Any:

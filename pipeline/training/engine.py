@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from pipeline.errors import BadInput
+from pipeline.nest import Nest
 from pipeline.schedules import Schedule
 from pipeline.training.lanes import Lanes
 
@@ -40,6 +41,17 @@ class NotResident(BadInput):
         super().__init__(
             f"the model cannot run in a compiled epoch: {reason}. Allowed: engine='stream', or "
             "'auto' in a new study"
+        )
+        self.reason = reason
+
+
+class XlaRefused(BadInput):
+    """The model runs in the compiled epoch, and XLA cannot compile it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"XLA cannot compile the model: {reason}. Allowed: engine='plain', or 'auto' in a new "
+            "study"
         )
         self.reason = reason
 
@@ -82,8 +94,8 @@ class Program(Protocol):
     def schedule(self, params: Mapping[str, Any]) -> Schedule | None:
         """Return the schedule that the builder put into the optimizer, or None."""
 
-    def predict(self, fold: int, state: State, rows: np.ndarray) -> np.ndarray:
-        """Return the model's predictions for `rows`."""
+    def predict(self, fold: int, state: State, rows: np.ndarray) -> Nest:
+        """Return the model's predictions for `rows`; of several outputs, a dict by their names."""
 
     def model(self, fold: int, state: State, params: Mapping[str, Any]) -> Any:
         """Return a new Keras model with the weights of `state`, moving averages applied."""
@@ -101,7 +113,7 @@ class Engine(Protocol):
     """Whether one fold after the other was found to be faster than several at once."""
 
     preprocessors: dict[int, Any]
-    """By fold, the transformer fitted on its training rows; empty without preprocessing."""
+    """By fold, what was fitted on its training rows: a transformer, a dict of them, or None."""
 
     @property
     def n_compiled(self) -> int:

@@ -12,24 +12,29 @@ import keras
 import numpy as np
 
 from pipeline.data import Dataset
-from pipeline.folds import Fold, model_input
+from pipeline.folds import Fold, as_weights
+from pipeline.nest import Nest, map_parts, parts
+from pipeline.preprocessing import transformed
 from pipeline.schedules import Schedule
 from pipeline.spec import StudySpec
 from pipeline.training.engine import Engine, Mode
 from pipeline.training.engines import engine_for
 from pipeline.training.lockstep import LockstepTraining
+from pipeline.training.models import named_outputs
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A trained model with the transformer that was fitted on its rows, or None."""
+    """A trained model with what was fitted on its rows: a transformer, a dict of them, or None."""
 
     model: keras.Model
     preprocess: Any
 
-    def input_of(self, x: Any) -> np.ndarray:
-        """Return raw rows as the model takes them."""
-        return model_input(x if self.preprocess is None else self.preprocess.transform(x))
+    def predictions(self, x: Nest, batch_size: int) -> Nest:
+        """Return the model's predictions for raw rows, nested as its outputs are."""
+        rows = transformed(x, self.preprocess)
+        predictions = self.model.predict(rows, batch_size=batch_size, verbose=0)
+        return tuple(predictions) if isinstance(predictions, list) else predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +48,12 @@ class FittedModel:
     n_updates: int
     batch_size: int
 
-    def predict(self, x: Any) -> np.ndarray:
-        """Return the mean of the members' predictions for raw rows."""
-        predictions = [
-            self._predictions(member.model, member.input_of(x)) for member in self.members
-        ]
-        return predictions[0] if len(predictions) == 1 else np.mean(predictions, axis=0)
+    def predict(self, x: Nest) -> Nest:
+        """Return the mean of the members' predictions for raw rows.
+
+        Of several outputs, a dict by their names.
+        """
+        return named_outputs(self.members[0].model, self._mean(x))
 
     def score(self, data: Dataset) -> dict[str, float]:
         """Return loss and metrics on raw rows; of several members, those of their mean prediction.
@@ -59,7 +64,7 @@ class FittedModel:
             return self._score_of_mean(data)
         (member,) = self.members
         scores = member.model.evaluate(
-            member.input_of(data.x),
+            transformed(data.x, member.preprocess),
             data.y,
             sample_weight=data.sample_weight,
             batch_size=self.batch_size,
@@ -87,32 +92,35 @@ class FittedModel:
                 joblib.dump(member.preprocess, path)
         return files
 
-    def why_not_served(self, files: Mapping[str, Path], x: Any) -> str:
+    def why_not_served(self, files: Mapping[str, Path], x: Nest) -> str:
         """Return why the saved models do not give these predictions again, or "" when they do.
 
         They are loaded as a server loads them, in safe mode.
         """
         for number, member in enumerate(self.members):
-            rows = member.input_of(x)
+            expected = parts("", member.predictions(x, self.batch_size))
             try:
                 loaded = keras.models.load_model(
                     files[f"model_{number}"], compile=False, safe_mode=True
                 )
-                again = self._predictions(loaded, rows)
+                again = Member(loaded, member.preprocess).predictions(x, self.batch_size)
             except Exception as error:
                 return next((line for line in str(error).splitlines() if line.strip()), repr(error))
-            if not np.allclose(again, self._predictions(member.model, rows), rtol=1e-4, atol=1e-5):
-                return "loaded again, it predicts something else"
+            for name, part in parts("", again).items():
+                if not np.allclose(part, expected[name], rtol=1e-4, atol=1e-5):
+                    return "loaded again, it predicts something else"
         return ""
 
-    def _predictions(self, model: keras.Model, rows: np.ndarray) -> np.ndarray:
-        return model.predict(rows, batch_size=self.batch_size, verbose=0)
+    def _mean(self, x: Nest) -> Nest:
+        first, *others = (member.predictions(x, self.batch_size) for member in self.members)
+        return map_parts(lambda *each: np.mean(each, axis=0), first, *others) if others else first
 
     def _score_of_mean(self, data: Dataset) -> dict[str, float]:
-        model, predictions = self.members[0].model, self.predict(data.x)
+        model, predictions = self.members[0].model, self._mean(data.x)
+        weight = None if data.sample_weight is None else as_weights(data.sample_weight, data.y)
         model.reset_metrics()
-        loss = model.compute_loss(None, data.y, predictions, data.sample_weight, training=False)
-        scores = model.compute_metrics(None, data.y, predictions, data.sample_weight)
+        loss = model.compute_loss(None, data.y, predictions, weight, training=False)
+        scores = model.compute_metrics(None, data.y, predictions, weight)
         penalty = sum(float(each) for each in model.losses)
         return {name: float(value) for name, value in scores.items()} | {
             "loss": float(loss) - penalty

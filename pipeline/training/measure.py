@@ -1,7 +1,8 @@
 """Which engine, and whether XLA pays: found out once per study, on its own model and data.
 
-Compiled epochs where the model can run in them, Keras's own steps where it cannot. Timed is what a
-search does: as many folds at once as there are lanes, or one, if that is faster.
+Compiled epochs where the model can run in them, Keras's own steps where it cannot. With XLA or
+without as the model's author says in `model.compile(jit_compile=…)`, or else as is measured. Timed
+is what a search does: as many folds at once as there are lanes, or one, if that is faster.
 
 XLA makes small dense networks faster, costs seconds per compiled program, and is slower on CPU
 convolutions and dropout masks. It also changes dropout's masks, so
@@ -19,10 +20,11 @@ from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.space import middle, n_values, values
 from pipeline.spec import StudySpec
-from pipeline.training.engine import Engine, Mode, NotResident
+from pipeline.training.engine import Engine, Mode, NotResident, XlaRefused
 from pipeline.training.engines import engine_for
 from pipeline.training.lanes import Lanes
 from pipeline.training.lockstep import LockstepTraining
+from pipeline.training.programs import KerasEngine
 
 TIMED_SECS = 0.5
 """Epochs are timed for so long, and at least three; the fastest counts, since noise only adds."""
@@ -130,12 +132,20 @@ def measured_engine(
     except NotResident as why:
         engine, timing = _timed(spec, data, folds, params, "stream", say)
         return Measured(engine, timing, f"no compiled epoch can hold the model: {why.reason}")
+    wish, why_wished = first.program(params).xla_wish
+    if wish is False:
+        return Measured(first, plain, why_wished)
     expected = plain.search_secs(work)
-    if expected < WORTH_MEASURING_SECS:
+    if wish is None and expected < WORTH_MEASURING_SECS:
         return Measured(
             first, plain, f"the search needs about {expected:.0f} s without XLA: not worth a trial"
         )
-    second, xla = _timed(spec, data, folds, params, "xla", say)
+    try:
+        second, xla = _timed(spec, data, folds, params, "xla", say)
+    except XlaRefused as why:
+        return Measured(first, plain, f"XLA cannot compile the model: {why.reason}")
+    if wish:
+        return Measured(second, xla, why_wished)
     with_xla = xla.search_secs(work)
     reason = (
         f"about {with_xla:.0f} s with XLA ({1e3 * xla.fold_epoch_secs:.1f} ms a fold-epoch, "
@@ -158,7 +168,7 @@ def _timed(
     params: Mapping[str, Any],
     mode: Mode,
     say: Callable[[str], None],
-) -> tuple[Engine, Timing]:
+) -> tuple[KerasEngine, Timing]:
     engine = engine_for(mode, spec, data, folds, say=say)
     folds = _alike(folds, int(params["batch_size"]))[: engine.lanes.n]
     start = time.perf_counter()

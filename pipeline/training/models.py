@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -13,6 +15,7 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 
 from pipeline.errors import BadInput
+from pipeline.nest import Nest, by_name, map_parts, parts
 from pipeline.space import values
 from pipeline.spec import StudySpec
 
@@ -49,7 +52,8 @@ def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras
     # metric must have one name in all trials. There is no public call that resets this alone.
     global_state.set_global_attribute("object_name_uids", None)
     try:
-        model = spec.build_model(dict(params))
+        with _noting_jit_compile():
+            model = spec.build_model(dict(params))
     except Exception as error:
         raise BadInput(
             f"build_model({dict(params)}) raised {type(error).__name__}: {error}"
@@ -80,7 +84,7 @@ def _recipe(spec: StudySpec, params: Mapping[str, Any]) -> str:
     except BadInput:  # a proposal that cannot be built fails by itself, when it comes
         return "cannot be built"
     parts: list[Any] = [_without_rate(optimizer_of(model).get_config())]
-    with contextlib.suppress(NotImplementedError, TypeError):  # a subclass that does not say
+    with suppress(NotImplementedError, TypeError):  # a subclass that does not say
         parts.append(model.get_config())
     return repr(parts)
 
@@ -100,10 +104,9 @@ def add_variables(model: keras.Model, batch: tuple) -> None:
             _build_by_values(model, *batch)  # its code may need values, not only shapes
         model._symbolic_build(data_batch=batch)
     except Exception as error:
-        x, y = (np.shape(part) for part in batch[:2])
+        x, y = (", ".join(_shapes(name, nest)) for name, nest in zip("xy", batch[:2], strict=True))
         raise BadInput(
-            f"the model does not fit the data: x is [n, {dims(x)}], y is [n{dims(y, ', ')}], and "
-            f"Keras says: {telling_line(error)}"
+            f"the model does not fit the data: {x}, {y}, and Keras says: {telling_line(error)}"
         ) from error
     optimizer = optimizer_of(model)
     if not optimizer.built:
@@ -157,14 +160,85 @@ def assign(variables: Iterable[tf.Variable], values: Iterable[Any]) -> None:
         variable.assign(value, read_value=False)
 
 
+def xla_wish(model: keras.Model) -> tuple[bool | None, str]:
+    """Return whether the model's author wants XLA, and the reason; None leaves it open.
+
+    Keras's default, "auto", leaves it open; layers that XLA cannot compile do not.
+    """
+    unable = sorted(
+        {type(each).__name__ for each in model._flatten_layers() if not each.supports_jit}
+    )
+    if unable:
+        return False, f"Keras says that XLA cannot compile {', '.join(unable)}"
+    asked = getattr(model, _ASKED_JIT, "auto")
+    return (
+        (None, "") if asked == "auto" else (bool(asked), f"model.compile has jit_compile={asked}")
+    )
+
+
+_ASKED_JIT = "_asked_jit_compile"
+
+
+@contextmanager
+def _noting_jit_compile() -> Iterator[None]:
+    """Note what models are asked for in the block: Keras keeps what it makes of "auto" alone."""
+    compile_model = keras.Model.compile
+
+    @functools.wraps(compile_model)
+    def noting(model: keras.Model, *args: Any, **options: Any) -> None:
+        asked = inspect.signature(compile_model).bind(model, *args, **options).arguments
+        compile_model(model, *args, **options)
+        object.__setattr__(model, _ASKED_JIT, asked.get("jit_compile", "auto"))
+
+    keras.Model.compile = noting
+    try:
+        yield
+    finally:
+        keras.Model.compile = compile_model
+
+
 def logged_names(model: keras.Model) -> list[str]:
     """Return the names of the scalar metrics in Keras's logs, `loss` first."""
     return [name for name, value in model.get_metrics_result().items() if np.ndim(value) == 0]
 
 
-def labels(y: np.ndarray) -> np.ndarray:
+def labels(y: Nest) -> Nest:
     """Return y as `fit` hands it to a model: floats as float32, integers as they are."""
-    return y.astype(np.float32) if y.dtype.kind == "f" else y
+    return map_parts(lambda part: part.astype(np.float32) if part.dtype.kind == "f" else part, y)
+
+
+def first_rows(nest: Nest, n_rows: int) -> Nest:
+    """Return the first rows of each part."""
+    return map_parts(lambda part: part[:n_rows], nest)
+
+
+def weigh_batches_as_fit(model: keras.Model) -> None:
+    """Let each batch count the same in the logged losses of single outputs, as in `fit`.
+
+    Keras weighs a batch there by its size if that is known in tracing. `fit` does not know it, nor
+    need it for the loss of all outputs; an engine here does.
+    """
+    if model._compile_loss is not None and not model.run_eagerly:
+        for metric in model._compile_loss.metrics:
+            update = functools.partial(_update_unweighted, metric.update_state)
+            object.__setattr__(metric, "update_state", update)
+
+
+def _update_unweighted(update: Callable[[Any], Any], value: Any, sample_weight: Any = None) -> Any:
+    return update(value)
+
+
+def named_outputs(model: keras.Model, predictions: Any) -> Nest:
+    """Return predictions as they are, or those of several outputs by name.
+
+    The names are the keys of the model's dict of outputs, or of its list the output layers' names;
+    without either (a subclass, a layer that is two outputs) their places, "0", "1", ….
+    """
+    if not isinstance(predictions, list | tuple):
+        return predictions
+    names = list(getattr(model, "output_names", ()))
+    is_named = len(set(names)) == len(predictions)
+    return dict(zip(names, predictions, strict=True)) if is_named else by_name(tuple(predictions))
 
 
 def _check(model: Any) -> None:
@@ -184,6 +258,12 @@ def dims(shape: tuple, before: str = "") -> str:
     """Return the dimensions after the rows: "8, 8" for [n, 8, 8]."""
     dims = ", ".join(str(d) for d in shape[1:])
     return before + dims if dims else ""
+
+
+def _shapes(name: str, nest: Nest) -> list[str]:
+    return [
+        f"{each} is [n{dims(np.shape(part), ', ')}]" for each, part in parts(name, nest).items()
+    ]
 
 
 def telling_line(error: Exception) -> str:

@@ -17,7 +17,9 @@ import tensorflow as tf
 
 from pipeline.data import Dataset
 from pipeline.errors import unknown_name
-from pipeline.folds import Fold, preprocessed, training_weights
+from pipeline.folds import Fold, as_weights, training_weights
+from pipeline.nest import Nest, map_parts
+from pipeline.preprocessing import preprocessed
 from pipeline.schedules import Schedule
 from pipeline.spec import StudySpec
 from pipeline.training.engine import FoldEpoch, Mode, State
@@ -26,12 +28,16 @@ from pipeline.training.models import (
     assign,
     baked_in,
     build,
+    first_rows,
     fold_seed,
     inner,
     labels,
+    named_outputs,
     optimizer_of,
     trained_variables,
     values_of,
+    weigh_batches_as_fit,
+    xla_wish,
 )
 from pipeline.training.optimizer_schedule import OptimizerSchedule
 from pipeline.training.rows import Arrays
@@ -121,18 +127,22 @@ class KerasEngine(ABC):
 
     def _place(self, data: Dataset) -> None:
         """Put rows, labels and weights on the device; without preprocessing, folds share rows."""
-        y = tf.constant(labels(data.y))
-        validation_weight = (
-            None if data.sample_weight is None else tf.constant(data.sample_weight, tf.float32)
-        )
+        y = _on_device(labels(data.y))
+        validation_weight = None
+        if data.sample_weight is not None:
+            validation_weight = _on_device(as_weights(data.sample_weight, data.y))
         shared = None
         for index, fold in self.folds.items():
             if shared is None or self.spec.preprocess is not None:
                 x, self.preprocessors[index] = preprocessed(data, fold, self.spec.preprocess)
-                shared = tf.constant(x)
+                shared = _on_device(x)
             weights = training_weights(data, fold, self.spec.class_weight)
-            train_weight = None if weights is None else tf.constant(weights)
+            train_weight = None if weights is None else _on_device(weights)
             self.arrays[index] = Arrays(shared, y, train_weight, validation_weight)
+
+
+def _on_device(nest: Nest) -> Nest:
+    return map_parts(tf.constant, nest)
 
 
 def program_key(
@@ -155,6 +165,9 @@ class KerasProgram(ABC):
     variables: list[tf.Variable]
     """What a state holds the values of; those of `_new` first."""
 
+    xla_wish: tuple[bool | None, str]
+    """Whether the model's author wants XLA, and the reason; None leaves it open."""
+
     def __init__(self, engine: KerasEngine, params: Mapping[str, Any]) -> None:
         self._engine = engine
         self._params = dict(params)
@@ -162,9 +175,11 @@ class KerasProgram(ABC):
         self._has_validation = all(len(fold.validation) for fold in engine.folds.values())
         self._first = next(iter(engine.folds.values()))
         self._model, self._own_variables = self._new(self._first.index, params)
+        weigh_batches_as_fit(self._model)
         self._optimizer = optimizer_of(self._model)
         self._has_schedule = _is_schedule(self._optimizer)
         self._say_which_learning_rate()
+        self.xla_wish = xla_wish(self._model)
         self._initial: dict[int, State] = {}
 
     @property
@@ -207,12 +222,16 @@ class KerasProgram(ABC):
         model, _ = self._new(self._first.index, params)
         return OptimizerSchedule(inner(optimizer_of(model))._learning_rate)
 
-    def predict(self, fold: int, state: State, rows: np.ndarray) -> np.ndarray:
-        """Return the model's predictions for `rows`, [n_rows, ...], moving averages applied."""
+    def predict(self, fold: int, state: State, rows: np.ndarray) -> Nest:
+        """Return the model's predictions for `rows`, [n_rows, ...], moving averages applied.
+
+        Of several outputs, a dict by their names.
+        """
         assign(self.variables, state)
         inner(self._optimizer).finalize_variable_values(self._model.trainable_variables)
-        x = tf.gather(self._engine.arrays[fold].x, rows)
-        return self._model.predict(x, batch_size=self._batch_size, verbose=0)
+        x = map_parts(lambda part: tf.gather(part, rows), self._engine.arrays[fold].x)
+        predictions = self._model.predict(x, batch_size=self._batch_size, verbose=0)
+        return named_outputs(self._model, predictions)
 
     def model(self, fold: int, state: State, params: Mapping[str, Any]) -> keras.Model:
         """Return a new Keras model with the weights of `state`, moving averages applied."""
@@ -225,7 +244,7 @@ class KerasProgram(ABC):
         """Return a new model and what training changes in it."""
         arrays = self._engine.arrays[fold]
         parts = (arrays.x, arrays.y, arrays.train_weight)
-        batch = tuple(part[: self._batch_size] for part in parts if part is not None)
+        batch = tuple(first_rows(part, self._batch_size) for part in parts if part is not None)
         seed = fold_seed(self._engine.spec.seed, self._engine.folds[fold].start)
         model = build(self._engine.spec, params, seed, batch)
         return model, trained_variables(model)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.curves import FoldCurves
-from pipeline.data import Dataset
+from pipeline.data import Dataset, take_rows
 from pipeline.folds import Folds
+from pipeline.nest import Nest, map_parts
 from pipeline.training.lockstep import LockstepTraining, Snapshot
 
 
@@ -67,7 +68,8 @@ def write_fold_models(
     """Write each fold's weights, and the out-of-fold predictions of them all; return the folder.
 
     `out_of_fold.npz` holds `row` [n], `fold` [n], `prediction` [n, ...] and `label` [n, ...], in
-    the order of the folds' validation rows.
+    the order of the folds' validation rows; of several outputs `prediction_<name>` and
+    `label_<name>`, by the outputs' names or else their places.
     """
     folder.mkdir(parents=True, exist_ok=True)
     program = training.program
@@ -83,11 +85,23 @@ def write_fold_models(
             program.predict(fold.index, training.states[fold.index], fold.validation)
         )
     row = np.concatenate(rows)
-    np.savez_compressed(
-        folder / "out_of_fold.npz",
-        row=row,
-        fold=np.concatenate(numbers),
-        prediction=np.concatenate(predictions),
-        label=data.y[row],
-    )
+    prediction = map_parts(lambda *of_folds: np.concatenate(of_folds), *predictions)
+    # A tuple's labels are called as the predictions, which are in the same order.
+    label = take_rows(data.y, row)
+    if isinstance(label, tuple) and isinstance(prediction, dict):
+        label = dict(zip(prediction, label, strict=True))
+    columns = {
+        "row": row,
+        "fold": np.concatenate(numbers),
+        **_columns("prediction", prediction),
+        **_columns("label", label),
+    }
+    # mypy takes names that are not known beforehand for any argument's.
+    np.savez_compressed(folder / "out_of_fold.npz", **columns)  # type: ignore[arg-type]
     return folder
+
+
+def _columns(what: str, nest: Nest) -> dict[str, np.ndarray]:
+    if not isinstance(nest, dict):
+        return {what: nest}
+    return {f"{what}_{name}": part for name, part in nest.items()}

@@ -52,6 +52,10 @@ class ResidentProgram(KerasProgram):
         super().__init__(engine, params)
         if self._model.run_eagerly:
             raise NotResident("it is compiled with run_eagerly=True")
+        if self.xla_wish[0] is not engine.jit and self.xla_wish[1]:
+            engine.say_once(
+                f"{self.xla_wish[1]}, and the study is trained in mode {engine.mode!r} all the same"
+            )
         folds = engine.folds.values()
         self._max_full = max(len(fold.train) // self._batch_size for fold in folds)
         max_full_validation = max(len(fold.validation) // self._batch_size for fold in folds)

@@ -8,7 +8,10 @@ import tensorflow as tf
 
 
 class Arrays(NamedTuple):
-    """A fold's rows on the device. Weights are None where there are none."""
+    """A fold's rows on the device; several inputs or outputs as they are nested in the data.
+
+    Weights are None where there are none.
+    """
 
     x: Any
     y: Any

@@ -11,7 +11,9 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.data import take_rows
 from pipeline.folds import Fold
+from pipeline.nest import Nest
 from pipeline.training import LockstepTraining, Mode
 from pipeline.training.models import fold_seed, row_order
 from tests.training.models import Case
@@ -39,7 +41,7 @@ def fit(
     n_epochs: int,
     *,
     jit: bool = False,
-    x: np.ndarray | None = None,
+    x: Nest | None = None,
     train_weight: np.ndarray | None = None,
     rates: Rates | None = None,
 ) -> Fitted:
@@ -55,7 +57,7 @@ def fit(
     keras.utils.set_random_seed(fold_seed(spec.seed, fold.index))
     model = spec.build_model(dict(case.params))
     model.jit_compile = jit
-    held = [part[fold.validation] for part in (x, data.y, weight) if part is not None]
+    held = [take_rows(part, fold.validation) for part in (x, data.y, weight) if part is not None]
     raw = _RawWeights()
     curves: dict[str, list[float]] = {}
     for epoch in range(n_epochs):
@@ -64,9 +66,9 @@ def fit(
         if rates is not None:
             callbacks.append(_Rates(functools.partial(rates, fold, epoch)))
         logs = model.fit(
-            x[order],
-            data.y[order],
-            sample_weight=None if train_weight is None else train_weight[order],
+            take_rows(x, order),
+            take_rows(data.y, order),
+            sample_weight=None if train_weight is None else take_rows(train_weight, order),
             class_weight=spec.class_weight if train_weight is None else None,
             batch_size=case.params["batch_size"],
             shuffle=False,

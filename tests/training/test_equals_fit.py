@@ -119,12 +119,21 @@ def with_optimizer(make):
     )
 
 
+def excluding_biases(rate):
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
 OPTIMIZERS = {
     "Adam": lambda rate: keras.optimizers.Adam(rate),
     "AdamW": lambda rate: keras.optimizers.AdamW(rate, weight_decay=0.1),
     "momentum, clipnorm": lambda rate: keras.optimizers.SGD(
         rate, momentum=0.9, nesterov=True, clipnorm=0.1
     ),
+    "clipvalue": lambda rate: keras.optimizers.RMSprop(rate, clipvalue=0.01),
+    "global clipnorm": lambda rate: keras.optimizers.Adam(rate, global_clipnorm=0.05),
+    "weight decay but of biases": excluding_biases,
     # 3 updates an epoch and accumulation over 2: the accumulator is half full between epochs.
     "gradient accumulation": lambda rate: keras.optimizers.Adam(
         rate, gradient_accumulation_steps=2
@@ -148,13 +157,20 @@ OPTIMIZERS = {
 
 
 QUICK_OPTIMIZERS = [
-    "AdamW", "momentum, clipnorm", "gradient accumulation", "loss scaling, moving average",
+    "momentum, clipnorm", "global clipnorm", "weight decay but of biases", "gradient accumulation",
+    "moving average, overwriting", "loss scaling, moving average",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", some_long(OPTIMIZERS, QUICK_OPTIMIZERS))
 def test_optimizers_equal_fit(name, mode):
     assert_equals_fit(case(with_optimizer(OPTIMIZERS[name])), mode=mode)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_equal_fit_under_xla(name):
+    assert_equals_fit(case(with_optimizer(OPTIMIZERS[name])), mode="xla", atol=1e-6)
 
 
 SCHEDULES = {

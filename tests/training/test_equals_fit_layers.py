@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 
 from pipeline.data import Dataset
@@ -99,6 +100,57 @@ def own_loss_and_metrics(params):
     )
 
 
+def weighted_loss(params):
+    model = dense(params)
+    model.compile(model.optimizer, model.loss, loss_weights=0.25, metrics=["accuracy"])
+    return model
+
+
+class Penalty(keras.layers.Layer):
+    """Adds a loss of its own, of what passes through it."""
+
+    def call(self, x):
+        self.add_loss(0.3 * keras.ops.mean(keras.ops.square(x)))
+        return x
+
+
+def penalised(params):
+    return compiled(
+        hidden(activity_regularizer="l1", bias_regularizer="l2"), Penalty(), softmax(),
+        params=params,
+    )  # fmt: skip
+
+
+class RunningMean(keras.layers.Layer):
+    """Subtracts a mean that training moves, and counts the batches of both kinds."""
+
+    def build(self, shape):
+        self.mean = self.add_weight(shape=shape[-1:], initializer="zeros", trainable=False)
+        self.n_calls = self.add_weight(
+            shape=(), initializer="zeros", dtype="int32", trainable=False
+        )  # fmt: skip
+
+    def call(self, x, training=False):
+        self.n_calls.assign(self.n_calls + 1)
+        if training:
+            self.mean.assign(0.9 * self.mean + 0.1 * keras.ops.mean(x, axis=0))
+        return (x - self.mean) / keras.ops.sqrt(keras.ops.cast(self.n_calls, x.dtype))
+
+
+def with_own_state(params):
+    return compiled(hidden(), RunningMean(), softmax(), params=params)
+
+
+def on_a_frozen_backbone(params):
+    """Return a head on layers that are frozen as a whole, statistics included."""
+    backbone = keras.Sequential(
+        [keras.Input((N_COLUMNS,)), hidden(), keras.layers.BatchNormalization(), hidden()]
+    )
+    backbone.layers[1].moving_mean.assign([0.5] * 8)
+    backbone.trainable = False
+    return compiled(backbone, keras.layers.BatchNormalization(), softmax(), params=params)
+
+
 def binary():
     data = classes()
     return Dataset(data.x, (data.y == 1).astype(int))
@@ -106,6 +158,10 @@ def binary():
 
 MODELS_WITH_MORE = {
     "L2": (regularised, classes, 0.0),
+    "a loss with a weight": (weighted_loss, classes, 0.0),
+    "losses of layers": (penalised, classes, 0.0),
+    "a layer's own state": (with_own_state, classes, 0.0),
+    "a frozen backbone": (on_a_frozen_backbone, classes, 1e-5),
     "own loss and metrics": (own_loss_and_metrics, classes, 0.0),
     "seeded dropout": (seeded_dropout, classes, 0.0),
     "noise": (noisy, classes, 0.0),
@@ -119,7 +175,8 @@ MODELS_WITH_MORE = {
 
 
 QUICK_MODELS = [
-    "L2", "own loss and metrics", "seeded dropout", "embedding of integers", "frozen layers", "AUC",
+    "L2", "a loss with a weight", "losses of layers", "a layer's own state", "a frozen backbone",
+    "own loss and metrics", "seeded dropout", "embedding of integers", "frozen layers", "AUC",
     "regression",
 ]  # fmt: skip
 
@@ -128,6 +185,24 @@ QUICK_MODELS = [
 def test_equals_fit_for(name, mode):
     build, data, atol = MODELS_WITH_MORE[name]
     assert_equals_fit(case(build, data()), atol=atol, mode=mode)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", MODELS_WITH_MORE)
+def test_equals_fit_under_xla_for(name):
+    build, data, atol = MODELS_WITH_MORE[name]
+    assert_equals_fit(case(build, data()), mode="xla", atol=max(atol, 1e-6))
+
+
+def test_what_is_frozen_stays_as_it_was_built(mode):
+    training = case(on_a_frozen_backbone).trained(2, mode=mode)
+    before, after = (
+        training.program.model(0, state, training.params).layers[0].get_weights()
+        for state in (training.program.initial_state(0), training.states[0])
+    )
+    for ours, theirs in zip(after, before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert any((each == 0.5).all() for each in after)
 
 
 def test_a_stateful_layer_carries_its_state_on_as_in_fit(mode):
