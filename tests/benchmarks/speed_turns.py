@@ -65,7 +65,7 @@ class Work:
         x, y = study.load_data()
         updates = {-(-len(train) // study.batch_size) for train, _ in study.splitter.split(x, y)}
         (each,) = updates
-        return cls(study.splitter.get_n_splits(), int(study.space["max_epochs"]), each)
+        return cls(study.splitter.get_n_splits(), int(study.fixed["max_epochs"]), each)
 
     @property
     def n_fold_epochs(self) -> int:
