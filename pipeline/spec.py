@@ -28,6 +28,7 @@ from pipeline.study_file import source_of, without_addresses
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla", "stream"]
 RefitPolicy = Literal["epochs", "updates", "scaled"]
+DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ class StudySpec:
     engine: "auto" finds out once per study whether the model runs in compiled epochs and whether
         XLA pays; "plain" and "xla" decide; "stream" trains step by step, as Keras's `fit` does
     threads: of TensorFlow's operations; None is one per core
+    dtype_policy: "mixed_float16", "mixed_bfloat16" or "float32": Keras's policy for every layer
+        that build_model makes without one of its own; None is what Keras is set to
     """
 
     load_data: Callable[[], Any]
@@ -157,6 +160,7 @@ class StudySpec:
     seed: int = 0
     engine: EngineMode = "auto"
     threads: int | None = None
+    dtype_policy: DtypePolicy | None = None
 
     def __post_init__(self) -> None:
         _require_function("load_data", self.load_data, "() -> data")
@@ -174,6 +178,9 @@ class StudySpec:
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
         engines = ", ".join(map(repr, get_args(EngineMode)))
         require(self.engine in get_args(EngineMode), "engine", f"one of {engines}", self.engine)
+        policies = (None, *get_args(DtypePolicy))
+        allowed = f"one of {', '.join(map(repr, policies))}"
+        require(self.dtype_policy in policies, "dtype_policy", allowed, self.dtype_policy)
         _check_class_weight(self.class_weight)
         _check_test_size(self.test_size)
         if self.name == "":
@@ -220,6 +227,8 @@ class StudySpec:
                 )
             },
         }  # fmt: skip
+        if self.dtype_policy is not None:  # as a field of its own it came later
+            parts["dtype_policy"] = self.dtype_policy
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def described(self) -> dict[str, str]:

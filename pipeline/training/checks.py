@@ -19,6 +19,7 @@ from pipeline.training.models import (
     fold_seed,
     labels,
     logged_names,
+    under_policy,
 )
 
 
@@ -33,7 +34,8 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     model = call_builder(spec, params, fold_seed(spec.seed, fold.index))
     check_labels(model, data.y)  # first: its messages are about labels, Keras's about tensors
     n_rows = int(params["batch_size"])  # a model may be made for batches of this size alone
-    add_variables(model, (x[:n_rows], labels(data.y[:n_rows])))
+    with under_policy(spec):
+        add_variables(model, (x[:n_rows], labels(data.y[:n_rows])))
     check_objective(model, spec.objective.metric)
     return model
 

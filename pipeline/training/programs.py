@@ -30,6 +30,7 @@ from pipeline.training.models import (
     labels,
     optimizer_of,
     trained_variables,
+    under_policy,
     values_of,
 )
 from pipeline.training.optimizer_schedule import OptimizerSchedule
@@ -83,7 +84,8 @@ class KerasEngine(ABC):
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
-        program = self._new_program(params)
+        with under_policy(self.spec):
+            program = self._new_program(params)
         self._programs[key] = program
         if len(self._programs) > MAX_PROGRAMS:
             _, oldest = self._programs.popitem(last=False)
@@ -159,11 +161,17 @@ class KerasProgram(ABC):
     def n_compiled(self) -> int:
         """How often this architecture was compiled."""
 
-    @abstractmethod
     def run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate."""
+        with under_policy(self._engine.spec):
+            return self._run_epoch(fold, state, rows, learning_rates)
+
+    @abstractmethod
+    def _run_epoch(
+        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+    ) -> tuple[State, FoldEpoch]: ...
 
     def initial_state(self, fold: int) -> State:
         """Return the fold's state before its first epoch, from a freshly built model.
@@ -190,7 +198,8 @@ class KerasProgram(ABC):
         assign(self.variables, state)
         inner(self._optimizer).finalize_variable_values(self._model.trainable_variables)
         x = tf.gather(self._engine.arrays[fold].x, rows)
-        return self._model.predict(x, batch_size=self._batch_size, verbose=0)
+        with under_policy(self._engine.spec):
+            return self._model.predict(x, batch_size=self._batch_size, verbose=0)
 
     def model(self, fold: int, state: State, params: Mapping[str, Any]) -> keras.Model:
         """Return a new Keras model with the weights of `state`, moving averages applied."""

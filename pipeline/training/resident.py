@@ -79,10 +79,10 @@ class ResidentProgram(KerasProgram):
         """One per pair of last-batch sizes."""
         return self.epoch.n_compiled
 
-    def run_epoch(
+    def _run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
-        """Train one epoch over `rows`, in this order, then validate; nothing reaches the host."""
+        """Nothing reaches the host."""
         new_state, scores = self.epoch(
             state,
             self._engine.arrays[fold],

@@ -67,10 +67,9 @@ class StreamingProgram(KerasProgram):
         self._draws_in_graphs = bool(drawn)
         self._say(drawn)
 
-    def run_epoch(
+    def _run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
-        """Train one epoch over `rows`, in this order, then validate."""
         assign(self.variables, state)
         self._seed_global_generators(self._engine.folds[fold].start)
         self._n_epochs.assign_add(1)
