@@ -137,6 +137,8 @@ class StudySpec:
     threads: of TensorFlow's operations; None is one per core
     dtype_policy: "mixed_float16", "mixed_bfloat16" or "float32": Keras's policy for every layer
         that build_model makes without one of its own; None is what Keras is set to
+    deterministic: on GPUs, the same bits again, by TensorFlow's deterministic operations, which
+        are slower, and missing for some; on the processor it changes nothing
     """
 
     load_data: Callable[[], Any]
@@ -161,6 +163,7 @@ class StudySpec:
     engine: EngineMode = "auto"
     threads: int | None = None
     dtype_policy: DtypePolicy | None = None
+    deterministic: bool = True
 
     def __post_init__(self) -> None:
         _require_function("load_data", self.load_data, "() -> data")
@@ -170,8 +173,9 @@ class StudySpec:
         object.__setattr__(self, "space", space)
         _check_types(self)
         _require_count("batch_size", self.batch_size)
-        cuts = self.choose_within_schedule
-        require(isinstance(cuts, bool), "choose_within_schedule", "True or False", cuts)
+        for name in ("choose_within_schedule", "deterministic"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), name, "True or False", value)
         if self.threads is not None:
             _require_count("threads", self.threads)
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
@@ -227,8 +231,11 @@ class StudySpec:
                 )
             },
         }  # fmt: skip
-        if self.dtype_policy is not None:  # as a field of its own it came later
+        # Fields that came later: at their defaults, a study is the one that it was without them.
+        if self.dtype_policy is not None:
             parts["dtype_policy"] = self.dtype_policy
+        if not self.deterministic:
+            parts["deterministic"] = "False"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def described(self) -> dict[str, str]:

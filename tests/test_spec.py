@@ -148,6 +148,7 @@ EPOCHS = r"space\['max_epochs'\] must be whole numbers ≥ 1, got "
         ({"seed": None}, "seed must be .*, got None"),
         ({"engine": "jit"}, "engine must be one of 'auto', 'plain', 'xla', 'stream', got 'jit'"),
         ({"threads": 0}, "threads must be a whole number ≥ 1, got 0"),
+        ({"deterministic": 0}, "deterministic must be True or False, got 0"),
         (
             {"dtype_policy": "float16"},
             "dtype_policy must be one of None, 'float32', 'mixed_float16', 'mixed_bfloat16', got",
@@ -239,6 +240,7 @@ def test_signature_is_short_and_repeats():
         {"threads": 2},
         {"dtype_policy": "mixed_float16"},
         {"dtype_policy": "float32"},
+        {"deterministic": False},
         {"load_data": lambda: None},
         {"build_model": build_other},
         {"build_model": partial(build_model)},

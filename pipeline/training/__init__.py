@@ -6,12 +6,13 @@
 
 from pipeline.training.devices import (  # first: it quiets TensorFlow's import
     GPUS,
+    described_devices,
     device_names,
     set_up,
 )
 
 from pipeline.training.checks import check_model  # isort: skip
-from pipeline.training.engine import Engine, Mode
+from pipeline.training.engine import Engine, Mode, Program
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
 from pipeline.training.lockstep import LockstepTraining, Snapshot
@@ -31,10 +32,12 @@ __all__ = [
     "Kept",
     "LockstepTraining",
     "Mode",
+    "Program",
     "Snapshot",
     "advance_to",
     "as_fitted",
     "check_model",
+    "described_devices",
     "device_names",
     "engine_for",
     "expected_work",

@@ -16,7 +16,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from pipeline.errors import BadInput
+from pipeline.placement import Holding
 from pipeline.schedules import Schedule
+from pipeline.training.devices import Device
 
 State = tuple[Any, ...]
 """Every variable that training changes, as immutable arrays in a fixed order.
@@ -30,9 +32,9 @@ Mode = Literal["plain", "xla", "stream"]
 
 
 class NotResident(BadInput):
-    """The model cannot run in the compiled epoch.
+    """The study cannot run in compiled epochs.
 
-    reason: what it does, as the rest of a sentence about "it"
+    reason: what its model does, as the rest of a sentence about "it"; or what does not fit
     """
 
     def __init__(self, reason: str) -> None:
@@ -59,11 +61,18 @@ class FoldEpoch:
 class Program(Protocol):
     """A compiled model, shared by all folds and by all trials of the same architecture."""
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of one fold's state."""
+
     metric_names: tuple[str, ...]
     """As in Keras's logs: `loss`, `accuracy`, …, `val_loss`, `val_accuracy`, …"""
 
     def initial_state(self, fold: int) -> State:
         """Return the state before the first epoch: a function of (study seed, fold)."""
+
+    def placed(self, state: State) -> State:
+        """Return a state, from a file or another training, where this program keeps states."""
 
     def run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
@@ -96,5 +105,13 @@ class Engine(Protocol):
     def n_compiled(self) -> int:
         """Programs compiled so far."""
 
+    device: Device
+
+    rows_on_device: bool
+    """Whether all rows stay on the device, rather than being brought there batch by batch."""
+
     def program(self, params: Mapping[str, Any]) -> Program:
         """Return the program for every parameter but learning_rate and max_epochs."""
+
+    def holding(self, program: Program | None = None) -> Holding:
+        """Return what this engine holds in memory with such a program, or without one."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.spec import StudySpec
+from pipeline.training.devices import Device
 from pipeline.training.engine import Mode
 from pipeline.training.programs import KerasEngine
 from pipeline.training.resident import ResidentEngine
@@ -20,8 +21,13 @@ def engine_for(
     folds: Sequence[Fold],
     *,
     say: Callable[[str], None] = lambda line: None,
+    device: Device | None = None,
 ) -> KerasEngine:
-    """Return a new engine of this mode, as it was recorded with the study."""
+    """Return a new engine of this mode, as it was recorded with the study.
+
+    device: where to train; None is the first GPU, or else the processor
+    Raises NotResident when the rows do not fit on the device, and the mode wants them there.
+    """
     if mode == "stream":
-        return StreamingEngine(spec, data, folds, say=say)
-    return ResidentEngine(spec, data, folds, jit=mode == "xla", say=say)
+        return StreamingEngine(spec, data, folds, say=say, device=device)
+    return ResidentEngine(spec, data, folds, jit=mode == "xla", say=say, device=device)

@@ -16,11 +16,12 @@ from typing import Any
 
 from pipeline.data import Dataset
 from pipeline.folds import Fold
-from pipeline.space import middle, n_values, values
+from pipeline.space import middle, values
 from pipeline.spec import StudySpec
 from pipeline.training.engine import Engine, Mode, NotResident
 from pipeline.training.engines import engine_for
 from pipeline.training.lockstep import LockstepTraining
+from pipeline.training.programs import n_architectures
 
 TIMED_SECS = 0.5
 """Epochs are timed for so long, and at least three; the fastest counts, since noise only adds."""
@@ -73,7 +74,7 @@ def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
     n_trials = spec.budget.n_trials
     return SearchWork(
         n_fold_epochs=n_trials * len(folds) * epochs * TRAINED_SHARE,
-        n_programs=int(min(n_trials, _n_architectures(spec))) * _n_last_batches(spec, folds),
+        n_programs=int(min(n_trials, n_architectures(spec))) * _n_last_batches(spec, folds),
     )
 
 
@@ -149,15 +150,6 @@ def _training(
 ) -> LockstepTraining:
     program = engine.program(params)
     return LockstepTraining(program, params, folds[:1], schedule=spec.schedule, seed=spec.seed)
-
-
-def _n_architectures(spec: StudySpec) -> float:
-    """Return how many program keys the space can give; a continuous parameter gives any number."""
-    n = 1.0
-    for name, distribution in spec.sampled.items():
-        if name not in ("learning_rate", "max_epochs"):
-            n *= n_values(distribution)
-    return n
 
 
 def _n_last_batches(spec: StudySpec, folds: Sequence[Fold]) -> int:

@@ -12,15 +12,20 @@ from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.spec import StudySpec
 from pipeline.training.compiled_epoch import CompiledEpoch, Rows
+from pipeline.training.devices import HOST, Device
 from pipeline.training.engine import FoldEpoch, Mode, NotResident, State
-from pipeline.training.programs import KerasEngine, KerasProgram
+from pipeline.training.programs import KerasEngine, KerasProgram, on_device
+from pipeline.training.rows import put_on_device
 
 
 class ResidentEngine(KerasEngine):
     """Compiles one epoch of one fold into one call.
 
     jit: compile with XLA
+    Raises NotResident when the rows do not fit on the device.
     """
+
+    rows_on_device = True
 
     def __init__(
         self,
@@ -30,8 +35,12 @@ class ResidentEngine(KerasEngine):
         *,
         jit: bool,
         say: Callable[[str], None] = lambda line: None,
+        device: Device | None = None,
     ) -> None:
-        super().__init__(spec, data, folds, say=say)
+        super().__init__(spec, data, folds, say=say, device=device)
+        self._require_room(self.holding())
+        with tf.device(self.device.name):
+            put_on_device(self.arrays)
         self.jit = jit
         self.mode: Mode = "xla" if jit else "plain"
 
@@ -72,7 +81,7 @@ class ResidentProgram(KerasProgram):
         self.variables = self.epoch.variables
         if self.epoch.row_losses_missing and self._has_validation:
             engine.say_once(f"no row-level losses: {self.epoch.row_losses_missing}")
-        self._initial[first.start] = self.epoch.read()
+        self._initial[first.start] = on_device(HOST, self.epoch.read())
 
     @property
     def n_compiled(self) -> int:
