@@ -34,8 +34,8 @@ EXIT_CODES = "exit codes:\n" + "\n".join(
 
 SETTABLE = {
     "name", "batch_size", "class_weight", "rule", "test_size", "seed", "engine", "threads",
-    "objective.metric", "objective.direction", "early_stopping.patience",
-    "early_stopping.min_delta", "choose_within_schedule", "range_test",
+    "dtype_policy", "deterministic", "objective.metric", "objective.direction",
+    "early_stopping.patience", "early_stopping.min_delta", "choose_within_schedule", "range_test",
     "budget.n_trials", "budget.timeout_secs", "budget.max_fold_epochs", "budget.max_updates",
     "budget.max_failures_in_a_row", "refit.enabled", "refit.policy", "refit.n_seeds",
     "refit.keep_folds",

@@ -98,6 +98,9 @@ def worker_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument(
         "--gpu-share", type=float, default=1.0, metavar="SHARE", help="of its GPU's memory"
     )
+    parser.add_argument(
+        "--memory-limit", type=float, metavar="MB", help="end after a trial that leaves it larger"
+    )
     parser.set_defaults(json=True)
     return parser.parse_args(arguments)
 

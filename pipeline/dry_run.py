@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pipeline import training
 from pipeline.addresses import mask_password, tracking_uri_of
 from pipeline.machine import places
+from pipeline.placement import STATES_PER_FOLD, place, size
 from pipeline.progress import duration
 from pipeline.question import pose
 from pipeline.schedules import updates_per_epoch
@@ -33,13 +34,14 @@ def cost_of(
     return {
         "study": question.name,
         "rows": question.rows,
-        "devices": ", ".join(training.device_names()),
+        "devices": "; ".join(training.described_devices()),
         "workers": _workers(n_workers, question.threads_for(n_workers)),
         "space": ", ".join(spec.varied) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
         "timed at": ", ".join(f"{k}={_short(v)}" for k, v in typical.items()),
         "engine": f"{measured.timing.mode} ({measured.reason})",
         "one epoch of one fold": f"{1e3 * measured.timing.fold_epoch_secs:.2g} ms, "
         f"{updates[0]} updates; {measured.timing.compile_secs:.1f} s to compile",
+        "memory": _memory(measured.engine, measured.engine.program(typical)),
         "at most": f"{spec.budget.n_trials} trials, {most:,} fold-epochs, "
         f"{most * sum(updates) // len(updates):,} updates, "
         f"{duration(most * measured.timing.fold_epoch_secs)} of training",
@@ -57,6 +59,22 @@ def _workers(n_workers: int, threads: int | None) -> str:
     text = f"{n_workers}, each with {each}" if n_workers > 1 else f"1, with {each}"
     on = [place.gpu for place in places(n_workers, len(training.GPUS)) if place.gpu is not None]
     return text + (f", on GPU {', '.join(on)}" if on else "")
+
+
+def _memory(engine: training.Engine, program: training.Program) -> str:
+    """Return what is held in memory, and where, in words."""
+    holding, device = engine.holding(program), engine.device
+    where = place(holding, device.memory)
+    copies = f" ({len(engine.preprocessors)} preprocessed copies)" if engine.preprocessors else ""
+    total = size(holding.all_rows + holding.all_states)
+    in_rows, in_states = size(holding.rows), size(holding.state)
+    rows_on = device.name if engine.rows_on_device else "the host, brought batch by batch"
+    states_on = device.name if where.states_on_device or device.is_host else "the host"
+    return (
+        f"rows {in_rows}{copies} on {rows_on}; {holding.n_folds} folds' states of {in_states}, "
+        f"{STATES_PER_FOLD} of each, and {holding.n_programs} program(s), on {states_on}; "
+        f"{total} with a second engine's rows"
+    )
 
 
 def page(rows: Mapping[str, str]) -> str:

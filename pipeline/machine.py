@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,15 @@ from pathlib import Path
 import joblib
 
 MEMINFO = Path("/proc/meminfo")
+OWN_MEMORY = Path("/proc/self/statm")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+
+CEILING_SHARE = 0.75
+"""Of the memory's limit, that a search's processes share equally before they are renewed."""
+
+WORTH_RENEWING_MB = 100.0
+"""Growth since a process's first trial, below which a new one would be hardly smaller."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +52,104 @@ def n_workers_for(n_gpus: int, threads: int | None, n_trials: int) -> int:
     return min(n, n_trials)
 
 
+class Ceiling:
+    """How large a process that trains may grow before another one takes its place.
+
+    Every compiled architecture costs memory that TensorFlow does not give back.
+
+    limit_mb: of its resident memory; None is no limit
+    is_reached: whether it was, at the last look
+    """
+
+    def __init__(self, limit_mb: float | None = None) -> None:
+        self.limit_mb, self.is_reached = limit_mb, False
+        self._first_mb: float | None = None
+
+    def look(self) -> None:
+        """See whether the process is over its limit, and a new one would be smaller.
+
+        Called after every trial; at the first, a new process would be as large.
+        """
+        now_mb = used_memory_mb()
+        if self.limit_mb is None or now_mb is None:
+            return
+        self._first_mb = now_mb if self._first_mb is None else self._first_mb
+        has_grown = now_mb >= self._first_mb + WORTH_RENEWING_MB
+        self.is_reached = has_grown and now_mb > self.limit_mb
+
+
+def ceiling_mb(n_workers: int) -> float | None:
+    """Return how large each of so many workers may grow, beside the process that answers.
+
+    None where the memory is unknown.
+    """
+    limit_mb = memory_limit_mb()
+    return None if limit_mb is None else CEILING_SHARE * limit_mb / (n_workers + 1)
+
+
 def free_memory_mb() -> float | None:
-    """Return the memory that new processes can have without swapping; None where it is unknown."""
+    """Return the memory that new processes can have without swapping; None where it is unknown.
+
+    A container's or job's limit counts as well as the machine's.
+    """
+    free = [limit - used for limit, used in _cgroup_memory_mb()]
+    return min([*free, *_meminfo_mb("MemAvailable")], default=None)
+
+
+def memory_limit_mb() -> float | None:
+    """Return the memory of the machine, the container or the job; None where it is unknown."""
+    limits = [limit for limit, _ in _cgroup_memory_mb()]
+    return min([*limits, *_meminfo_mb("MemTotal")], default=None)
+
+
+def used_memory_mb() -> float | None:
+    """Return this process's resident memory; None where the system does not say."""
+    with suppress(OSError):
+        n_pages = int(OWN_MEMORY.read_text(encoding="utf-8").split()[1])
+        return n_pages * resource.getpagesize() / 2**20
+    return None
+
+
+def _meminfo_mb(wanted: str) -> list[float]:
+    """Return one of the system's figures, or none."""
     with suppress(OSError):
         for line in MEMINFO.read_text(encoding="utf-8").splitlines():
             name, _, size_kb = line.partition(":")
-            if name == "MemAvailable":
-                return float(size_kb.split()[0]) / 1024
-    return None
+            if name == wanted:
+                return [float(size_kb.split()[0]) / 1024]
+    return []
+
+
+def _cgroup_memory_mb() -> Iterator[tuple[float, float]]:
+    """Yield limit and use of each control group that limits this process, its own and those above.
+
+    What the kernel can take back at once, pages of files last used long ago, does not count as use.
+    """
+    for folder in _cgroups():
+        for limit, used, reclaimable in (
+            ("memory.max", "memory.current", "inactive_file"),  # version 2
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
+        ):
+            with suppress(OSError, ValueError):  # ValueError: "max" is no limit
+                limit_mb = int((folder / limit).read_text(encoding="utf-8")) / 2**20
+                used_mb = int((folder / used).read_text(encoding="utf-8")) / 2**20
+                stat = (folder / "memory.stat").read_text(encoding="utf-8").split()
+                inactive = dict(zip(stat[::2], stat[1::2], strict=False)).get(reclaimable, "0")
+                yield limit_mb, used_mb - int(inactive) / 2**20
+
+
+def _cgroups() -> Iterator[Path]:
+    """Yield the folders of the control groups that hold this process, as far as it sees them."""
+    lines: list[str] = []
+    with suppress(OSError):
+        lines = OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = CGROUPS / "memory" if controllers else CGROUPS
+        own = top / path.lstrip("/")
+        yield from (own, *(each for each in own.parents if each.is_relative_to(top)))
 
 
 def places(n_workers: int, n_gpus: int, environment: Mapping[str, str] = os.environ) -> list[Place]:

@@ -94,7 +94,9 @@ def pose(
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
-    devices = training.set_up(question.threads_for(n_workers), gpu_share=gpu_share)
+    devices = training.set_up(
+        question.threads_for(n_workers), gpu_share=gpu_share, deterministic=spec.deterministic
+    )
     training.check_schedules(spec)
     model = training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")

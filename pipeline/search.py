@@ -45,6 +45,7 @@ from pipeline.dry_run import cost_of, page
 from pipeline.ending import Ending
 from pipeline.errors import ExitCode, NoResult, require
 from pipeline.files import disk_errors
+from pipeline.machine import Ceiling
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
 from pipeline.progress import Display, display_for
@@ -59,7 +60,7 @@ from pipeline.spec import StudySpec
 from pipeline.study_file import load_study
 from pipeline.winner import count_settled, settled
 from pipeline.work import Joining, run_trials
-from pipeline.workers import Crew, supervise
+from pipeline.workers import Crew, ceiling_alone_mb, supervise
 
 IfRunning = Literal["skip", "wait", "join"]
 
@@ -89,7 +90,8 @@ def search(
         is the winner
     if_running: what to do while another process is running the same study: raise, wait for it to
         end, or join it: train trials beside it, then wait
-    crew: worker processes to train the trials in; None trains them in this one
+    crew: worker processes to train the trials in. One alone takes over when this process has grown
+        too large; None trains them all in this one
     Raises BadInput, StoreUnavailable and AnotherRunActive before anything is trained; NoResult
     when no trial has a value at the end; StudyFailed after too many failures in a row;
     Interrupted after SIGINT or SIGTERM. Whatever was computed by then is kept: the same call
@@ -172,11 +174,14 @@ def search_on(
             count_settled(session)
             count_confirmed(session)
             complete_runs(session)
-            kept = None
-            if crew is None:
-                kept = run_trials(session)
-            else:
+            session.begin()
+            kept, ceiling = None, Ceiling(ceiling_alone_mb(crew))
+            if crew is not None and crew.n_workers > 1:
                 supervise(crew, session)
+            else:
+                kept = run_trials(session, ceiling)
+                if crew is not None and ceiling.is_reached:
+                    supervise(crew, session, because="this process has grown too large: ")
             complete_runs(session)  # other workers may have died
             result = answer(session, session.finished.all(), kept, plan)
         session.unwritten.forget(trial_name(trial.number) for trial in result.trials)
@@ -261,7 +266,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     crew = Crew.of(options, spec, started_in)
     facts["study"] = spec.name
     if options.dry_run:
-        rows = cost_of(spec, **stores, n_workers=crew.n_workers if crew else 1)
+        rows = cost_of(spec, **stores, n_workers=crew.n_workers)
         return Ending(ExitCode.SUCCESS, page(rows), facts={"dry_run": rows})
     if options.range_test:
         swept = range_tested(spec, display_for(quiet=options.quiet))

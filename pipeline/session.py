@@ -77,6 +77,10 @@ class Session:
         """The study."""
         return self.question.spec
 
+    def begin(self) -> None:
+        """Tell the display how much there is, and what was done before."""
+        self.display.search_started(self.spec, len(self.question.folds), self.finished.all())
+
     def must_stop(
         self, n_fold_epochs: int = 0, n_updates: int = 0, *, answering: bool = False
     ) -> bool:

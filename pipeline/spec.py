@@ -38,6 +38,7 @@ SCHEDULE = "schedule"
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla", "stream"]
 RefitPolicy = Literal["epochs", "updates", "scaled"]
+DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,10 @@ class StudySpec:
     engine: "auto" finds out once per study whether the model runs in compiled epochs and whether
         XLA pays; "plain" and "xla" decide; "stream" trains step by step, as Keras's `fit` does
     threads: of TensorFlow's operations; None is one per core
+    dtype_policy: "mixed_float16", "mixed_bfloat16" or "float32": Keras's policy for every layer
+        that build_model makes without one of its own; None is what Keras is set to
+    deterministic: on GPUs, the same bits again, by TensorFlow's deterministic operations, which
+        are slower, and missing for some; on the processor it changes nothing
     """
 
     load_data: Callable[[], Any]
@@ -173,6 +178,8 @@ class StudySpec:
     seed: int = 0
     engine: EngineMode = "auto"
     threads: int | None = None
+    dtype_policy: DtypePolicy | None = None
+    deterministic: bool = True
 
     def __post_init__(self) -> None:
         require_function("load_data", self.load_data, "() -> data")
@@ -183,7 +190,7 @@ class StudySpec:
         _check_types(self)
         self._declare_schedule()
         require_count("batch_size", self.batch_size)
-        for name in ("choose_within_schedule", "range_test"):
+        for name in ("choose_within_schedule", "range_test", "deterministic"):
             value = getattr(self, name)
             require(isinstance(value, bool), name, "True or False", value)
         rate = self.space["learning_rate"]
@@ -198,6 +205,9 @@ class StudySpec:
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
         engines = ", ".join(map(repr, get_args(EngineMode)))
         require(self.engine in get_args(EngineMode), "engine", f"one of {engines}", self.engine)
+        policies = (None, *get_args(DtypePolicy))
+        allowed = f"one of {', '.join(map(repr, policies))}"
+        require(self.dtype_policy in policies, "dtype_policy", allowed, self.dtype_policy)
         check_class_weight(self.class_weight)
         check_test_size(self.test_size)
         if self.name == "":
@@ -289,8 +299,13 @@ class StudySpec:
                 )
             },
         }  # fmt: skip
-        if self.range_test:  # left out otherwise, so that studies without one are what they were
+        # Fields that came later: at their defaults, a study is the one that it was without them.
+        if self.range_test:
             parts["range_test"] = "True"
+        if self.dtype_policy is not None:
+            parts["dtype_policy"] = self.dtype_policy
+        if not self.deterministic:
+            parts["deterministic"] = "False"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
     def described(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pipeline.batch import StopRequest, Waiting, is_held
 from pipeline.errors import Interrupted, StudyFailed
 from pipeline.evaluation import evaluate
 from pipeline.files import disk_errors
+from pipeline.machine import Ceiling
 from pipeline.progress import Display
 from pipeline.question import Question
 from pipeline.range_test import as_begun
@@ -26,17 +27,17 @@ from pipeline.session import Session, engine_of
 from pipeline.spec import Budget
 
 
-def run_trials(session: Session) -> training.Kept | None:
+def run_trials(session: Session, ceiling: Ceiling) -> training.Kept | None:
     """Evaluate proposals until the budget is spent, and other workers are at none any more.
 
+    Or until this process has reached its ceiling: then another one is to go on.
     Returns the states of the best trial, if it was trained here.
     """
     spec, budget = session.spec, session.spec.budget
     trials = session.finished.all()
-    session.display.search_started(spec, len(session.question.folds), trials)
     session.spending.count(trials)
     kept, before = None, {trial.number for trial in trials}
-    while not session.must_stop():
+    while not (session.must_stop() or ceiling.is_reached):
         proposal = session.next_proposal()
         if proposal is None:
             if not optimization.begun(session.study):
@@ -53,6 +54,7 @@ def run_trials(session: Session) -> training.Kept | None:
         if best is not None and best.number == result.number:
             kept = states
         raise_after_failures(trials, before, budget)
+        ceiling.look()
     trials = session.finished.all()
     if session.stop.signal is not None:
         raise Interrupted(
@@ -92,10 +94,12 @@ def join(
     stop: StopRequest,
     stores: Stores,
     deadline: float | None = None,
+    ceiling: Ceiling | None = None,
 ) -> str:
     """Work beside the process that holds the study, as long as there is a trial to train.
 
     deadline: by the monotonic clock; None is the budget's time from now on
+    ceiling: of this process's memory
     Returns which budget ended it, in words; "" when none did, or nobody holds the study.
     """
     study = None
@@ -116,7 +120,8 @@ def join(
         engine = engine_of(study, question, display)
         session = Session.of(question, study, engine, run, display, stop, deadline)
         stop.last_words = session.leave
-        run_trials(session)
+        session.begin()
+        run_trials(session, ceiling or Ceiling())
         return session.spending.ended_by
 
 

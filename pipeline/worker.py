@@ -22,6 +22,7 @@ from pipeline.batch import StopRequest
 from pipeline.cli import with_options
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode
+from pipeline.machine import Ceiling
 from pipeline.progress import Lines
 from pipeline.question import pose
 from pipeline.recording import Stores
@@ -34,7 +35,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
-    """Work for the supervisor, and tell it which budget was over."""
+    """Work for the supervisor; tell it which budget was over, or that another must go on."""
     # A scheduler may signal all processes of a job, and the supervisor each once more.
     display, stop = Lines(), StopRequest(WORKER_GRACE_SECS, ignored_then=[signal.SIGTERM])
     with stop.listening():
@@ -47,8 +48,10 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
                 "was its file, or its data, changed a moment ago?"
             )
         stores = Stores(options.tracking_uri, options.storage, options.store_patience)
-        ended_by = join(question, display, stop, stores, options.until)
-    return Ending(ExitCode.SUCCESS, facts={"budget_over": ended_by})
+        ceiling = Ceiling(options.memory_limit)
+        ended_by = join(question, display, stop, stores, options.until, ceiling)
+    told = {"budget_over": ended_by, "ceiling_reached": ceiling.is_reached}
+    return Ending(ExitCode.SUCCESS, facts=told)
 
 
 def stop_with(supervisor: int) -> None:

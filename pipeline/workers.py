@@ -31,7 +31,7 @@ from pipeline.errors import (
     StoreUnavailable,
     StudyFailed,
 )
-from pipeline.machine import Place, n_workers_for, places
+from pipeline.machine import Place, ceiling_mb, n_workers_for, places
 from pipeline.recovery import complete_runs
 from pipeline.results import Outcome
 from pipeline.session import Session
@@ -61,17 +61,26 @@ class Crew:
     folder: Path
 
     @classmethod
-    def of(cls, options: argparse.Namespace, spec: StudySpec, folder: Path) -> Crew | None:
-        """Return the crew that the command line asks for; None to train in this process."""
+    def of(cls, options: argparse.Namespace, spec: StudySpec, folder: Path) -> Crew:
+        """Return the crew that the command line asks for."""
         n = options.workers
         if n == "auto":
             n = n_workers_for(len(training.GPUS), spec.threads, spec.budget.n_trials)
-        return None if n == 1 else cls(n, arguments_of(options), folder)
+        return cls(n, arguments_of(options), folder)
 
 
-def supervise(crew: Crew, session: Session) -> None:
+def ceiling_alone_mb(crew: Crew | None) -> float | None:
+    """Return how large this process may grow that trains before its crew of one does.
+
+    None where nobody can take over: what a process has had of a GPU it keeps until its end.
+    """
+    return None if crew is None or training.GPUS else ceiling_mb(crew.n_workers)
+
+
+def supervise(crew: Crew, session: Session, because: str = "") -> None:
     """Let a crew train trials until the budget is spent.
 
+    because: why it does and not this process, to be said before its number
     Raises Interrupted after a signal, when all workers have stopped; StudyFailed and
     StoreUnavailable when a worker ended with that, or workers go on dying.
     """
@@ -80,7 +89,7 @@ def supervise(crew: Crew, session: Session) -> None:
     if watch.is_all_done() or session.must_stop():
         return
     try:
-        with _started(crew, session) as workers:
+        with _started(crew, session, because) as workers:
             _attend(workers, watch, session)
     finally:
         with suppress(StoreUnavailable):  # said when the run ends
@@ -108,6 +117,11 @@ def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None
             code = worker.ended()
             if code is None or code == ExitCode.INTERRUPTED:
                 continue
+            if code == ExitCode.SUCCESS and worker.ceiling_reached:
+                if not asked and not watch.is_all_done():
+                    session.display.say(f"worker {worker.number} has grown too large: renewed")
+                    worker.start()
+                continue
             if code == ExitCode.SUCCESS:
                 session.spending.ended_by = session.spending.ended_by or worker.budget_over
                 continue
@@ -130,15 +144,16 @@ def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None
 
 
 @contextmanager
-def _started(crew: Crew, session: Session) -> Iterator[list[_Worker]]:
+def _started(crew: Crew, session: Session, because: str) -> Iterator[list[_Worker]]:
     """Start the workers; none outlives the block."""
     folder = session.question.folder / "workers"
     folder.mkdir(exist_ok=True)
-    deadline = session.spending.deadline
+    deadline, limit_mb = session.spending.deadline, ceiling_mb(crew.n_workers)
     told = [
         *crew.arguments,
         *("--supervisor", str(os.getpid()), "--question", session.question.name),
         *(() if deadline is None else ("--until", str(deadline))),
+        *(() if limit_mb is None else ("--memory-limit", str(limit_mb))),
     ]
     workers = [
         _Worker(number, place, replace(crew, arguments=told), folder)
@@ -146,7 +161,8 @@ def _started(crew: Crew, session: Session) -> Iterator[list[_Worker]]:
     ]
     threads = session.question.threads_for(crew.n_workers)
     each = "a thread for each core" if threads is None else f"{threads} thread(s)"
-    session.display.say(f"{crew.n_workers} workers, each with {each}; their logs are in {folder}")
+    n_workers = f"{because}{crew.n_workers} worker(s)"
+    session.display.say(f"{n_workers}, each with {each}; their logs are in {folder}")
     try:
         for worker in workers:
             worker.start()
@@ -212,6 +228,11 @@ class _Worker:
         """Which budget it ended for, in words; "" for none."""
         return str(self._told.get("budget_over") or "")
 
+    @property
+    def ceiling_reached(self) -> bool:
+        """Whether it ended because its memory had grown too large."""
+        return bool(self._told.get("ceiling_reached"))
+
     def error(self, code: int) -> PipelineError:
         """Return the error that it ended with."""
         reason = self._told.get("error") or f"ended with exit code {code}"
@@ -243,7 +264,6 @@ class _Watch:
         self.before = frozenset(trial.number for trial in trials)
         self._finished = set(self.before)
         self._begun: dict[int, int] = {}
-        session.display.search_started(spec, len(session.question.folds), trials)
 
     def is_all_done(self) -> bool:
         """Whether no trial is begun, or still to be."""

@@ -55,6 +55,8 @@ VALUES = [
     ("engine", "xla", "xla"),
     ("threads", "2", 2),
     ("threads", "None", None),
+    ("dtype_policy", "mixed_float16", "mixed_float16"),
+    ("deterministic", "False", False),
     ("objective.metric", "val_other_loss", "val_other_loss"),
     ("objective.direction", "maximize", "maximize"),
     ("early_stopping.patience", "9", 9),

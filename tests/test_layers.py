@@ -42,6 +42,7 @@ LOWER = LEAVES | {
     "results": {*LEAVES, "spec"},
     "files": {"errors"},
     "machine": set(),
+    "placement": set(),
     "retry": set(),
     # What tells a command's end loads nothing but itself until it must.
     "log_file": {"errors"},

@@ -149,6 +149,11 @@ EPOCHS = r"space\['max_epochs'\] must be whole numbers ≥ 1, got "
         ({"seed": None}, "seed must be .*, got None"),
         ({"engine": "jit"}, "engine must be one of 'auto', 'plain', 'xla', 'stream', got 'jit'"),
         ({"threads": 0}, "threads must be a whole number ≥ 1, got 0"),
+        ({"deterministic": 0}, "deterministic must be True or False, got 0"),
+        (
+            {"dtype_policy": "float16"},
+            "dtype_policy must be one of None, 'float32', 'mixed_float16', 'mixed_bfloat16', got",
+        ),
     ],
 )
 def test_a_bad_field_is_named_with_what_came_and_what_is_allowed(fields, says):
@@ -235,6 +240,9 @@ def test_signature_is_short_and_repeats():
         {"seed": 1},
         {"engine": "xla"},
         {"threads": 2},
+        {"dtype_policy": "mixed_float16"},
+        {"dtype_policy": "float32"},
+        {"deterministic": False},
         {"load_data": lambda: None},
         {"build_model": build_other},
         {"build_model": partial(build_model)},

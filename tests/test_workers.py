@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from pipeline import workers
 from pipeline.errors import ExitCode
 from pipeline.optimization import begun, finished, read_study
+from pipeline.spec import Budget
 from pipeline.study_file import load_study
 from tests.kill import answer_in, assert_mlflow_tells_the_truth, finish
-from tests.tiny_study import runs_of, write_study
+from tests.tiny_study import Heard, runs_of, write_study
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -41,11 +44,22 @@ def study_in(home: Path) -> Path:
     return path
 
 
+COMMAND = ("-m", "pipeline.search")
+# The same command on a machine whose memory every process outgrows.
+LIMITED = (
+    "-c",
+    "from pipeline import cli, ending, machine; machine.CEILING_SHARE = 1e-9; "
+    "ending.end_process('pipeline.search', cli.search_options())",
+)
+
+
 @contextlib.contextmanager
-def searching(study: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def searching(
+    study: Path, *arguments: str, start: Sequence[str] = COMMAND
+) -> Iterator[subprocess.Popen[str]]:
     """Start the command; end it with the block."""
     with subprocess.Popen(
-        [sys.executable, "-m", "pipeline.search", str(study), "--json", *arguments],
+        [sys.executable, *start, str(study), "--json", *arguments],
         cwd=study.parent, env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
@@ -129,7 +143,7 @@ def test_two_workers_find_what_one_finds(home, alone):
         at_work = until(lambda: len(now := children(search.pid)) == 2 and now)
         told, said = ended(search)
     assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED)
-    assert "2 workers" in said
+    assert "2 worker(s)" in said
     assert sum(line.startswith("trial  ") for line in said.splitlines()) == N_TRIALS
     assert told["costs"]["trials"]["completed"] == N_TRIALS
     assert not any(command_of(pid) for pid in at_work)
@@ -137,6 +151,70 @@ def test_two_workers_find_what_one_finds(home, alone):
     # Each has trained some.
     logs = [path.read_text() for path in home.glob("mlruns/studies/*/workers/*.log")]
     assert [("trial  " in log) for log in logs] == [True, True]
+
+
+class Stub:
+    """A worker that ends so often with its memory grown, and then for good."""
+
+    number, log, budget_over = 1, Path("log"), ""
+
+    def __init__(self, n_renewals: int) -> None:
+        self.n_left, self.n_starts, self.is_at_work = n_renewals, 0, True
+        self.ceiling_reached = n_renewals > 0
+
+    def start(self) -> None:
+        self.n_starts += 1
+        self.n_left -= 1
+        self.ceiling_reached, self.is_at_work = self.n_left > 0, True
+
+    def ended(self) -> ExitCode | None:
+        if not self.is_at_work:
+            return None
+        self.is_at_work = False
+        return ExitCode.SUCCESS
+
+
+@pytest.mark.parametrize(("is_all_done", "n_starts"), [(False, 9), (True, 0)])
+def test_a_worker_that_has_grown_is_renewed_while_there_is_work_and_has_not_died(
+    is_all_done, n_starts, monkeypatch
+):
+    monkeypatch.setattr(workers, "POLL_SECS", 0.0)
+    heard, stub = Heard(), Stub(9)
+    watch = SimpleNamespace(look=lambda: 0, before=(), is_all_done=lambda: is_all_done)
+    session = SimpleNamespace(
+        stop=None,
+        display=heard,
+        finished=SimpleNamespace(all=tuple),
+        spec=SimpleNamespace(budget=Budget()),
+        spending=SimpleNamespace(ended_by=""),
+    )
+    workers._attend(cast(Any, [stub]), cast(Any, watch), cast(Any, session))
+    assert stub.n_starts == n_starts
+    assert heard.lines == ["worker 1 has grown too large: renewed"] * n_starts
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_process_that_has_grown_too_large_is_renewed_until_all_is_trained(home, n_workers):
+    """Each architecture takes 4 · 50 MB that nothing gives back, and a process may grow by 100."""
+    study = study_in(home)
+    text = study.read_text().replace(
+        "    import keras\n", "    import keras\n\n    HOARD.append(b'x' * 50_000_000)\n"
+    )
+    text = text.replace("N_ROWS = 60", "N_ROWS = 60\nHOARD = []")
+    text = text.replace(
+        "IntDistribution(40, 60),", "3, 'units': CategoricalDistribution(range(99)),"
+    )
+    study.write_text(text)
+    with searching(study, "--workers", str(n_workers), "--trials", "5", start=LIMITED) as search:
+        told, said = ended(search)
+    assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED)
+    assert "has grown too large: renewed" in said
+    assert ("this process has grown too large: 1 worker(s)" in said) == (n_workers == 1)
+    assert "was ended by" not in said
+    assert sum(line.startswith("trial  ") for line in said.splitlines()) == 5
+    assert told["costs"]["trials"]["completed"] == 5
+    assert not claimed(home)
 
 
 @pytest.mark.long

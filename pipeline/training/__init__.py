@@ -6,12 +6,13 @@
 
 from pipeline.training.devices import (  # first: it quiets TensorFlow's import
     GPUS,
+    described_devices,
     device_names,
     set_up,
 )
 
 from pipeline.training.checks import check_model  # isort: skip
-from pipeline.training.engine import Engine, Mode
+from pipeline.training.engine import Engine, Mode, Program
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
 from pipeline.training.lockstep import LockstepTraining, Snapshot
@@ -33,6 +34,7 @@ __all__ = [
     "Kept",
     "LockstepTraining",
     "Mode",
+    "Program",
     "Snapshot",
     "Sweep",
     "advance_to",
@@ -40,6 +42,7 @@ __all__ = [
     "check_model",
     "check_schedules",
     "chosen_engine",
+    "described_devices",
     "device_names",
     "engine_for",
     "expected_work",

@@ -23,6 +23,7 @@ from pipeline.training.models import (
     fold_seed,
     labels,
     logged_names,
+    under_policy,
 )
 
 
@@ -39,7 +40,8 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     check_parts(model, x, data.y, data.sample_weight)
     check_labels(model, data.y)
     n_rows = int(params["batch_size"])  # a model may be made for batches of this size alone
-    add_variables(model, (first_rows(x, n_rows), labels(first_rows(data.y, n_rows))))
+    with under_policy(spec):
+        add_variables(model, (first_rows(x, n_rows), labels(first_rows(data.y, n_rows))))
     check_objective(model, spec.objective.metric)
     return model
 

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from pipeline.errors import BadInput
-from pipeline.machine import n_cores
+from pipeline.machine import free_memory_mb, n_cores
+from pipeline.placement import size
+
+HOST = "CPU:0"
+"""TensorFlow's name of the processor's cores and the host's memory."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that trains.
+
+    name: TensorFlow's, such as "GPU:0"
+    memory: bytes that this process can have of it; None is unknown
+    """
+
+    name: str = HOST
+    memory: int | None = None
+
+    @property
+    def is_host(self) -> bool:
+        """Whether its memory is the host's."""
+        return self.name == HOST
+
+    def __str__(self) -> str:
+        return self.name if self.memory is None else f"{self.name} with {size(self.memory)} free"
 
 
 @contextmanager
@@ -40,12 +66,13 @@ with quiet_start():
 tf.get_logger().setLevel("ERROR")
 
 
-def set_up(threads: int | None, *, gpu_share: float = 1.0) -> list[str]:
+def set_up(threads: int | None, *, gpu_share: float = 1.0, deterministic: bool = True) -> list[str]:
     """Prepare TensorFlow and return the names of the devices that training will use.
 
     threads: of one operation and between operations; None is one per core. On CPUs their number
         is part of the result, bit for bit, for convolutions.
     gpu_share: of each GPU's memory, for workers that share one; 1 lets it grow as needed
+    deterministic: of GPUs' operations; once it was asked for, it holds until the process ends
     Raises BadInput when Keras runs on another backend, or TensorFlow already runs with another
     number of threads.
     """
@@ -62,7 +89,7 @@ def set_up(threads: int | None, *, gpu_share: float = 1.0) -> list[str]:
             limit_mb = int(0.9 * gpu_share * gpu_memory_mb())
             limited = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb)
             tf.config.set_logical_device_configuration(gpu, [limited])
-        if GPUS:
+        if GPUS and deterministic:
             tf.config.experimental.enable_op_determinism()
         for set_threads, get_threads in (
             (tf.config.threading.set_intra_op_parallelism_threads,
@@ -87,13 +114,31 @@ def n_lanes() -> int:
     return 1 if GPUS else tf.config.threading.get_intra_op_parallelism_threads() or n_cores()
 
 
-def gpu_memory_mb() -> float:
+@functools.cache
+def training_device() -> Device:
+    """Return the device that trains: the first GPU, or else the processor.
+
+    Its memory is what was free when this was first asked, before rows and states were in it.
+    """
+    if not GPUS:
+        free_mb = free_memory_mb()
+        return Device(HOST, None if free_mb is None else int(free_mb * 2**20))
+    limits = tf.config.get_logical_device_configuration(GPUS[0]) or [None]
+    limit_mb = getattr(limits[0], "memory_limit", None)
+    try:
+        return Device("GPU:0", int((limit_mb or gpu_memory_mb("free")) * 2**20))
+    except BadInput:  # nobody says: then TensorFlow takes what it needs, and fails where it must
+        return Device("GPU:0")
+
+
+def gpu_memory_mb(which: str = "total") -> float:
     """Return the memory of the first GPU that this process sees.
 
+    which: "total", or what is "free" of it
     Raises BadInput when the driver's tool does not say.
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", f"--query-gpu=memory.{which}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(
             [*query, f"--id={first}"], capture_output=True, text=True, check=True, timeout=60
@@ -107,6 +152,21 @@ def gpu_memory_mb() -> float:
 
 
 def device_names() -> list[str]:
-    """Return the names of the devices that training uses."""
+    """Return the names of the devices that TensorFlow sees."""
     with quiet_start():
         return [device.name for device in tf.config.list_logical_devices()]
+
+
+def described_devices() -> list[str]:
+    """Return every device in words: name, model and compute capability of a GPU, free memory."""
+    trains, described = training_device(), []
+    for name in device_names():
+        short = name.removeprefix("/device:")
+        parts = [str(trains) if short == trains.name else short]
+        if short.startswith("GPU:"):
+            details = tf.config.experimental.get_device_details(GPUS[int(short[4:])])
+            parts.append(str(details.get("device_name", "of unknown make")))
+            if capability := details.get("compute_capability"):
+                parts.append(f"compute capability {'.'.join(map(str, capability))}")
+        described.append(", ".join(parts))
+    return described

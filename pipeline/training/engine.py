@@ -17,7 +17,9 @@ import numpy as np
 
 from pipeline.errors import BadInput
 from pipeline.nest import Nest
+from pipeline.placement import Holding
 from pipeline.schedules import Schedule
+from pipeline.training.devices import Device
 from pipeline.training.lanes import Lanes
 
 State = tuple[Any, ...]
@@ -32,9 +34,9 @@ Mode = Literal["plain", "xla", "stream"]
 
 
 class NotResident(BadInput):
-    """The model cannot run in the compiled epoch.
+    """The study cannot run in compiled epochs.
 
-    reason: what it does, as the rest of a sentence about "it"
+    reason: what its model does, as the rest of a sentence about "it"; or what does not fit
     """
 
     def __init__(self, reason: str) -> None:
@@ -72,6 +74,10 @@ class FoldEpoch:
 class Program(Protocol):
     """A compiled model, shared by all folds and by all trials of the same architecture."""
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of one fold's state."""
+
     metric_names: tuple[str, ...]
     """As in Keras's logs: `loss`, `accuracy`, …, `val_loss`, `val_accuracy`, …"""
 
@@ -81,6 +87,9 @@ class Program(Protocol):
 
     def initial_state(self, fold: int) -> State:
         """Return the state before the first epoch: a function of (study seed, fold)."""
+
+    def placed(self, state: State) -> State:
+        """Return a state, from a file or another training, where this program keeps states."""
 
     def run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
@@ -119,8 +128,16 @@ class Engine(Protocol):
     def n_compiled(self) -> int:
         """Programs compiled so far."""
 
+    device: Device
+
+    rows_on_device: bool
+    """Whether all rows stay on the device, rather than being brought there batch by batch."""
+
     def program(self, params: Mapping[str, Any]) -> Program:
         """Return the program for every parameter but learning_rate and max_epochs."""
 
     def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
         """Whether trials of these parameters share a program, without making it."""
+
+    def holding(self, program: Program | None = None) -> Holding:
+        """Return what this engine holds in memory with such a program, or without one."""

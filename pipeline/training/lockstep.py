@@ -234,7 +234,7 @@ class LockstepTraining:
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot, exactly as if training had never stopped."""
         self._abandon()
-        self._states = dict(snapshot.states)
+        self._states = {fold: self.program.placed(s) for fold, s in snapshot.states.items()}
         self._metrics = {index: list(metrics) for index, metrics in snapshot.metrics.items()}
         self._row_losses = {index: list(rows) for index, rows in snapshot.row_losses.items()}
 

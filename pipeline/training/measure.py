@@ -18,13 +18,13 @@ from typing import Any
 
 from pipeline.data import Dataset
 from pipeline.folds import Fold
-from pipeline.space import middle, n_values, values
+from pipeline.space import middle, values
 from pipeline.spec import StudySpec
 from pipeline.training.engine import Engine, Mode, NotResident, XlaRefused
 from pipeline.training.engines import engine_for
 from pipeline.training.lanes import Lanes
 from pipeline.training.lockstep import LockstepTraining
-from pipeline.training.programs import KerasEngine
+from pipeline.training.programs import KerasEngine, n_architectures
 
 TIMED_SECS = 0.5
 """Epochs are timed for so long, and at least three; the fastest counts, since noise only adds."""
@@ -77,7 +77,7 @@ def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
     n_trials = spec.budget.n_trials
     return SearchWork(
         n_fold_epochs=n_trials * len(folds) * epochs * TRAINED_SHARE,
-        n_programs=int(min(n_trials, _n_architectures(spec))) * _n_last_batches(spec, folds),
+        n_programs=int(min(n_trials, n_architectures(spec))) * _n_last_batches(spec, folds),
     )
 
 
@@ -105,7 +105,7 @@ def chosen_engine(
         return measured.engine, measured.reason
     engine, params = engine_for(spec.engine, spec, data, folds, say=say), typical_params(spec)
     # The first trial may be of another architecture, and compiling takes seconds.
-    if _n_architectures(spec) == 1 or not engine.program(params).compiles():
+    if n_architectures(spec) == 1 or not engine.program(params).compiles():
         _training(engine, spec, folds[:1], params).advance()
     return engine, _is_set(spec.engine)
 
@@ -217,15 +217,6 @@ def _training(
 ) -> LockstepTraining:
     program = engine.program(params)
     return LockstepTraining(program, params, folds, spec=spec)
-
-
-def _n_architectures(spec: StudySpec) -> float:
-    """Return how many program keys the space can give; a continuous parameter gives any number."""
-    n = 1.0
-    for name, distribution in spec.varied.items():
-        if name not in spec.rate_parameters:
-            n *= n_values(distribution)
-    return n
 
 
 def _n_last_batches(spec: StudySpec, folds: Sequence[Fold]) -> int:

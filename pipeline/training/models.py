@@ -34,14 +34,33 @@ def row_order(seed: int, fold: int, epoch: int, rows: np.ndarray) -> np.ndarray:
     return np.random.default_rng([seed, fold, epoch]).permutation(rows).astype(np.int32)
 
 
+@contextmanager
+def under_policy(spec: StudySpec) -> Iterator[None]:
+    """Build and trace under the study's dtype policy; the global one is as before afterwards.
+
+    Keras reads the global policy when a layer is made, which may be in a trace, and when a model
+    is compiled: with "mixed_float16" it puts loss scaling around the optimizer then.
+    """
+    if spec.dtype_policy is None:
+        yield
+        return
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(spec.dtype_policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def build(spec: StudySpec, params: Mapping[str, Any], seed: int, batch: tuple) -> keras.Model:
     """Return a new model from the study's builder, with every variable it will ever have.
 
     batch: (x, y) or (x, y, sample_weight) of a batch's rows, for shapes and types
     Raises BadInput when the builder raises or what it returns cannot be trained.
     """
-    model = call_builder(spec, params, seed)
-    add_variables(model, batch)
+    with under_policy(spec):
+        model = call_builder(spec, params, seed)
+        add_variables(model, batch)
     return model
 
 
@@ -52,7 +71,7 @@ def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras
     # metric must have one name in all trials. There is no public call that resets this alone.
     global_state.set_global_attribute("object_name_uids", None)
     try:
-        with _noting_jit_compile():
+        with under_policy(spec), _noting_jit_compile():
             model = spec.build_model(dict(params))
     except Exception as error:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""What every engine does alike: rows placed once, programs kept, states begun from new models.
+"""What every engine does alike: rows collected once, programs kept, states begun from new models.
 
 A program is keyed by every parameter except those of the learning rates, since any other may be
 baked into the trace as a Python constant. Folds and trials swap their states in and out of it.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -18,11 +20,14 @@ import tensorflow as tf
 from pipeline.data import Dataset
 from pipeline.errors import unknown_name
 from pipeline.folds import Fold, as_weights, training_weights
-from pipeline.nest import Nest, map_parts
+from pipeline.nest import Nest
+from pipeline.placement import SHARE, STATES_PER_FOLD, Holding, place, size
 from pipeline.preprocessing import preprocessed
 from pipeline.schedules import Schedule
+from pipeline.space import n_values
 from pipeline.spec import StudySpec
-from pipeline.training.engine import FoldEpoch, Mode, State
+from pipeline.training.devices import HOST, Device, training_device
+from pipeline.training.engine import FoldEpoch, Mode, NotResident, Program, State
 from pipeline.training.lanes import Lanes
 from pipeline.training.models import (
     assign,
@@ -35,12 +40,13 @@ from pipeline.training.models import (
     named_outputs,
     optimizer_of,
     trained_variables,
+    under_policy,
     values_of,
     weigh_batches_as_fit,
     xla_wish,
 )
 from pipeline.training.optimizer_schedule import OptimizerSchedule
-from pipeline.training.rows import Arrays
+from pipeline.training.rows import Arrays, n_bytes, take
 
 MAX_PROGRAMS = 8
 """Programs kept; the least recently used goes first."""
@@ -51,12 +57,16 @@ class KerasEngine(ABC):
 
     folds: the study's, or one fold without validation rows for the refit
     say: where a line for the user goes
+    device: where to train; None is the first GPU, or else the processor
     Raises BadInput when a transformer or the data cannot be used.
     """
 
     mode: Mode
     lanes: Lanes
     in_turn = False
+
+    rows_on_device: bool
+    """Whether all rows stay on the device, rather than being brought there batch by batch."""
 
     def __init__(
         self,
@@ -65,13 +75,16 @@ class KerasEngine(ABC):
         folds: Sequence[Fold],
         *,
         say: Callable[[str], None] = lambda line: None,
+        device: Device | None = None,
     ) -> None:
         self.spec = spec
         self.folds = {fold.index: fold for fold in folds}
         self.say = say
+        self.device = device or training_device()
         self.preprocessors: dict[int, Any] = {}
         self.arrays: dict[int, Arrays] = {}
-        self._place(data)
+        self._collect(data)
+        self._row_bytes = n_bytes(self.arrays.values())
         self._programs: OrderedDict[tuple, KerasProgram] = OrderedDict()
         self._n_compiled_before = 0
         self._baked: tuple[str, ...] | None = None
@@ -92,7 +105,9 @@ class KerasEngine(ABC):
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
-        program = self._new_program(params)
+        with self.scope():
+            program = self._new_program(params)
+        self._settle(program)
         self._programs[key] = program
         if len(self._programs) > MAX_PROGRAMS:
             _, oldest = self._programs.popitem(last=False)
@@ -112,6 +127,42 @@ class KerasEngine(ABC):
     def _key(self, params: Mapping[str, Any]) -> tuple:
         return program_key(params, self.spec.rate_parameters, self._baked_in(params))
 
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Build, trace and train in the block: on this device, under the study's dtype policy."""
+        with under_policy(self.spec), tf.device(self.device.name):
+            yield
+
+    def holding(self, program: Program | None = None) -> Holding:
+        """Return what this engine holds in memory with such a program, or without one."""
+        n_programs = int(min(MAX_PROGRAMS, n_architectures(self.spec)))
+        state = program.state_bytes if program else 0
+        return Holding(self._row_bytes, state, len(self.folds), n_programs)
+
+    def _settle(self, program: KerasProgram) -> None:
+        """Decide where a program's states stay, now that it is known what one holds."""
+        holding = self.holding(program)
+        if self.rows_on_device:
+            self._require_room(holding)
+        else:
+            holding = replace(holding, rows=0)
+        if not (self.device.is_host or place(holding, self.device.memory).states_on_device):
+            self.say_once(
+                f"{holding.n_folds} folds' states of {size(holding.state)}, {STATES_PER_FOLD} of "
+                f"each, do not fit in {SHARE:.0%} of {self.device}: each is brought there for its "
+                "epoch and taken back"
+            )
+            program.keeps_states_on = HOST
+
+    def _require_room(self, holding: Holding) -> None:
+        """Raise NotResident when the rows do not fit beside the states of the fold that trains."""
+        if not place(holding, self.device.memory).rows_on_device:
+            raise NotResident(
+                f"its rows, {size(holding.all_rows)} while two engines hold them, do not fit "
+                f"beside one fold's states, {size(holding.states_at_work)}, in {SHARE:.0%} of "
+                f"{self.device}"
+            )
+
     @abstractmethod
     def _new_program(self, params: Mapping[str, Any]) -> KerasProgram: ...
 
@@ -125,24 +176,16 @@ class KerasEngine(ABC):
                 )
         return self._baked
 
-    def _place(self, data: Dataset) -> None:
-        """Put rows, labels and weights on the device; without preprocessing, folds share rows."""
-        y = _on_device(labels(data.y))
-        validation_weight = None
-        if data.sample_weight is not None:
-            validation_weight = _on_device(as_weights(data.sample_weight, data.y))
+    def _collect(self, data: Dataset) -> None:
+        """Collect rows, labels and weights; without preprocessing, folds share rows."""
+        y, weight = labels(data.y), data.sample_weight
+        validation_weight = None if weight is None else as_weights(weight, data.y)
         shared = None
         for index, fold in self.folds.items():
             if shared is None or self.spec.preprocess is not None:
-                x, self.preprocessors[index] = preprocessed(data, fold, self.spec.preprocess)
-                shared = _on_device(x)
-            weights = training_weights(data, fold, self.spec.class_weight)
-            train_weight = None if weights is None else _on_device(weights)
+                shared, self.preprocessors[index] = preprocessed(data, fold, self.spec.preprocess)
+            train_weight = training_weights(data, fold, self.spec.class_weight)
             self.arrays[index] = Arrays(shared, y, train_weight, validation_weight)
-
-
-def _on_device(nest: Nest) -> Nest:
-    return map_parts(tf.constant, nest)
 
 
 def program_key(
@@ -155,6 +198,15 @@ def program_key(
     """
     free = set(of_rates) - set(baked)
     return tuple(sorted((k, repr(v)) for k, v in params.items() if k not in free))
+
+
+def n_architectures(spec: StudySpec) -> float:
+    """Return how many program keys the space can give; a continuous parameter gives any number."""
+    n = 1.0
+    for name, distribution in spec.varied.items():
+        if name not in spec.rate_parameters:
+            n *= n_values(distribution)
+    return n
 
 
 class KerasProgram(ABC):
@@ -181,6 +233,13 @@ class KerasProgram(ABC):
         self._say_which_learning_rate()
         self.xla_wish = xla_wish(self._model)
         self._initial: dict[int, State] = {}
+        self.keeps_states_on = engine.device.name
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of one fold's state."""
+        values = next(iter(self._initial.values()))
+        return sum(value.shape.num_elements() * value.dtype.size for value in values)
 
     @property
     def lanes(self) -> Lanes:
@@ -192,11 +251,26 @@ class KerasProgram(ABC):
     def n_compiled(self) -> int:
         """How often this architecture was compiled."""
 
-    @abstractmethod
     def run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate."""
+        device = self._engine.device.name
+        with self._engine.scope():
+            if self.keeps_states_on == device:
+                return self._run_epoch(fold, state, rows, learning_rates)
+            brought = on_device(device, state)
+            new_state, epoch = self._run_epoch(fold, brought, rows, learning_rates)
+            return self.placed(new_state), epoch
+
+    def placed(self, state: State) -> State:
+        """Return a state where this program keeps the states of folds that do not train."""
+        return on_device(self.keeps_states_on, state)
+
+    @abstractmethod
+    def _run_epoch(
+        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+    ) -> tuple[State, FoldEpoch]: ...
 
     def compiles(self) -> bool:
         """Whether the epoch is known to compile, without compiling it."""
@@ -212,8 +286,8 @@ class KerasProgram(ABC):
         if start not in self._initial:
             _, fresh = self._new(fold, self._params)
             template = next(iter(self._initial.values()))
-            self._initial[start] = values_of(fresh) + template[len(fresh) :]
-        return self._initial[start]
+            self._initial[start] = on_device(HOST, values_of(fresh) + template[len(fresh) :])
+        return self.placed(self._initial[start])
 
     def schedule(self, params: Mapping[str, Any]) -> Schedule | None:
         """Return the schedule that the builder put into the optimizer for these parameters."""
@@ -227,11 +301,12 @@ class KerasProgram(ABC):
 
         Of several outputs, a dict by their names.
         """
-        assign(self.variables, state)
-        inner(self._optimizer).finalize_variable_values(self._model.trainable_variables)
-        x = map_parts(lambda part: tf.gather(part, rows), self._engine.arrays[fold].x)
-        predictions = self._model.predict(x, batch_size=self._batch_size, verbose=0)
-        return named_outputs(self._model, predictions)
+        with self._engine.scope():
+            assign(self.variables, state)
+            inner(self._optimizer).finalize_variable_values(self._model.trainable_variables)
+            x = tf.nest.map_structure(lambda part: take(part, rows), self._engine.arrays[fold].x)
+            predictions = self._model.predict(x, batch_size=self._batch_size, verbose=0)
+            return named_outputs(self._model, predictions)
 
     def model(self, fold: int, state: State, params: Mapping[str, Any]) -> keras.Model:
         """Return a new Keras model with the weights of `state`, moving averages applied."""
@@ -246,7 +321,8 @@ class KerasProgram(ABC):
         parts = (arrays.x, arrays.y, arrays.train_weight)
         batch = tuple(first_rows(part, self._batch_size) for part in parts if part is not None)
         seed = fold_seed(self._engine.spec.seed, self._engine.folds[fold].start)
-        model = build(self._engine.spec, params, seed, batch)
+        with self._engine.scope():
+            model = build(self._engine.spec, params, seed, batch)
         return model, trained_variables(model)
 
     def _set_metric_names(self, train: Sequence[str], validation: Sequence[str]) -> None:
@@ -272,3 +348,11 @@ class KerasProgram(ABC):
 def _is_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
     rate = inner(optimizer)._learning_rate
     return isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def on_device(name: str, state: State) -> State:
+    """Return a state with all its values on a device; those that are there are not copied."""
+    with tf.device(name):
+        return tuple(
+            value if value.device.endswith(name) else tf.identity(value) for value in state
+        )

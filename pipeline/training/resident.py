@@ -12,17 +12,21 @@ from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.spec import StudySpec
 from pipeline.training.compiled_epoch import CompiledEpoch, Rows
-from pipeline.training.devices import n_lanes
+from pipeline.training.devices import HOST, Device, n_lanes
 from pipeline.training.engine import FoldEpoch, Mode, NotResident, State
 from pipeline.training.lanes import Lanes
-from pipeline.training.programs import KerasEngine, KerasProgram
+from pipeline.training.programs import KerasEngine, KerasProgram, on_device
+from pipeline.training.rows import put_on_device
 
 
 class ResidentEngine(KerasEngine):
     """Compiles one epoch of one fold into one call. As many folds train at once as there are cores.
 
     jit: compile with XLA
+    Raises NotResident when the rows do not fit on the device.
     """
+
+    rows_on_device = True
 
     def __init__(
         self,
@@ -32,8 +36,12 @@ class ResidentEngine(KerasEngine):
         *,
         jit: bool,
         say: Callable[[str], None] = lambda line: None,
+        device: Device | None = None,
     ) -> None:
-        super().__init__(spec, data, folds, say=say)
+        super().__init__(spec, data, folds, say=say, device=device)
+        self._require_room(self.holding())
+        with tf.device(self.device.name):
+            put_on_device(self.arrays)
         self.jit = jit
         self.mode: Mode = "xla" if jit else "plain"
         self.lanes = Lanes(min(n_lanes(), len(folds)))
@@ -74,7 +82,7 @@ class ResidentProgram(KerasProgram):
         self.variables = self.epoch.variables
         if self.epoch.row_losses_missing and self._has_validation:
             engine.say_once(f"no row-level losses: {self.epoch.row_losses_missing}")
-        self._initial[first.start] = self.epoch.read()
+        self._initial[first.start] = on_device(HOST, self.epoch.read())
 
     @property
     def n_compiled(self) -> int:
@@ -83,13 +91,14 @@ class ResidentProgram(KerasProgram):
 
     def initial_state(self, fold: int) -> State:
         """Return the fold's state before its first epoch, with its program traced."""
-        self.epoch.prepare(*self._example(self._engine.folds[fold]))
+        with self._engine.scope():
+            self.epoch.prepare(*self._example(self._engine.folds[fold]))
         return super().initial_state(fold)
 
-    def run_epoch(
+    def _run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
-        """Train one epoch over `rows`, in this order, then validate; nothing reaches the host."""
+        """Nothing reaches the host."""
         new_state, scores = self.epoch(
             state,
             self._engine.arrays[fold],

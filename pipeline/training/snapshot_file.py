@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipeline.training.devices import HOST
 from pipeline.training.lockstep import Snapshot
 
 VERSION = 1
@@ -51,7 +52,7 @@ def as_bytes(snapshot: Snapshot, params: Mapping[str, Any]) -> bytes:
 
 
 def of_bytes(content: bytes) -> tuple[Snapshot, dict[str, Any]]:
-    """Return the snapshot and the parameters that it is of.
+    """Return the snapshot, its states on the host, and the parameters that it is of.
 
     Raises OtherVersion, and Unreadable for a file that was cut or is no snapshot.
     """
@@ -69,9 +70,10 @@ def of_bytes(content: bytes) -> tuple[Snapshot, dict[str, Any]]:
     for name, kind in about["types"].items():  # in the order of the states' places
         value = arrays[name]
         dtype = tf.dtypes.as_dtype(kind).as_numpy_dtype
-        states.setdefault(int(name.split("/")[1]), []).append(
-            tf.constant(value if value.dtype == dtype else value.view(dtype))
-        )
+        with tf.device(HOST):
+            states.setdefault(int(name.split("/")[1]), []).append(
+                tf.constant(value if value.dtype == dtype else value.view(dtype))
+            )
     return Snapshot(
         {fold: tuple(state) for fold, state in states.items()},
         {fold: arrays[f"metrics/{fold}"] for fold in states},

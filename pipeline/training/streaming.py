@@ -1,7 +1,8 @@
 """The streaming engine: Keras's own train and test functions, one batch after the other.
 
 It runs what no compiled epoch can hold: models that run eagerly, call Python, or keep state where
-only Keras finds it. `fit` and `evaluate` call the same functions, on the same batches.
+only Keras finds it; and rows that do not fit on the device, which stay on the host. `fit` and
+`evaluate` call the same functions, on the same batches.
 
 Rows are gathered batch by batch as they are needed. (A `tf.data` pipeline that gathers ahead was no
 faster where arithmetic dominates, and slower where it does not.)
@@ -22,11 +23,12 @@ from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
 
 from pipeline.errors import BadInput
+from pipeline.training.devices import HOST
 from pipeline.training.engine import FoldEpoch, Mode, State
 from pipeline.training.hidden_state import PYTHON, RANDOM, called, resources
 from pipeline.training.lanes import Lanes
 from pipeline.training.models import assign, inner, optimizer_of, telling_line, values_of
-from pipeline.training.programs import KerasEngine, KerasProgram
+from pipeline.training.programs import KerasEngine, KerasProgram, on_device
 from pipeline.training.row_losses import watched_test_step, why_no_row_losses
 
 
@@ -35,6 +37,7 @@ class StreamingEngine(KerasEngine):
 
     mode: Mode = "stream"
     lanes = Lanes(1)  # Keras's functions write into the one model
+    rows_on_device = False
 
     def _new_program(self, params: Mapping[str, Any]) -> StreamingProgram:
         return StreamingProgram(self, params)
@@ -69,10 +72,9 @@ class StreamingProgram(KerasProgram):
         self._draws_in_graphs = bool(drawn)
         self._say(drawn)
 
-    def run_epoch(
+    def _run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
-        """Train one epoch over `rows`, in this order, then validate."""
         assign(self.variables, state)
         self._seed_global_generators(self._engine.folds[fold].start)
         self._n_epochs.assign_add(1)
@@ -103,7 +105,8 @@ class StreamingProgram(KerasProgram):
         self._set_metric_names(list(train), list(validation))
         made.append((self._n_epochs, tf.identity(self._n_epochs)))
         self.variables = self._own_variables + [variable for variable, _ in made]
-        self._initial[fold.start] = initial + tuple(value for _, value in made)
+        values = initial + tuple(value for _, value in made)
+        self._initial[fold.start] = on_device(HOST, values)
 
     def _watched(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return the step, remembering the graphs that it is traced in."""

@@ -54,6 +54,7 @@ def fit(
     x = data.x if x is None else x
     weight = data.sample_weight
     train_weight = weight if train_weight is None else train_weight
+    keras.config.set_dtype_policy(spec.dtype_policy or "float32")
     keras.utils.set_random_seed(fold_seed(spec.seed, fold.index))
     model = spec.build_model(dict(case.params))
     model.jit_compile = jit
@@ -90,6 +91,7 @@ def fit(
             curves.setdefault(name, []).append(value)
         if epoch + 1 < n_epochs:
             raw.put_back()
+    keras.config.set_dtype_policy("float32")
     return Fitted(curves, model)
 
 
