@@ -260,7 +260,7 @@ class _Watch:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        spec, trials = session.spec, session.finished.all()
+        trials = session.finished.all()
         self.before = frozenset(trial.number for trial in trials)
         self._finished = set(self.before)
         self._begun: dict[int, int] = {}
