@@ -12,7 +12,7 @@ from pipeline import training
 from pipeline.curves import FoldCurves
 from pipeline.data import Dataset, load
 from pipeline.files import write_whole
-from pipeline.folds import Folds, set_test_rows_aside, split
+from pipeline.folds import Folds, set_test_rows_aside, split, untrained_classes
 from pipeline.machine import n_cores
 from pipeline.spec import StudySpec
 from pipeline.study_file import source_of
@@ -96,6 +96,8 @@ def pose(
     devices = training.set_up(question.threads_for(n_workers), gpu_share=gpu_share)
     training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
+    for sentence in untrained_classes(development, question.folds):
+        say(sentence)
     return question
 
 

@@ -40,13 +40,11 @@ def log_fitted_model(
     rows, predictions: a few raw rows and what the model says of them, for the signature
     n_epochs: the step under which MLflow shows the model
     """
-    from mlflow.models import infer_signature
-
     texts = {key: str(value) for key, value in params.items()}
 
     def send() -> str:
         return _log(
-            run.store.uri, files, infer_signature(rows, predictions), name=name,
+            run.store.uri, files, _signature(rows, predictions), name=name,
             experiment_id=run.experiment_id, run_id=run.run_id, n_epochs=n_epochs, params=texts,
         )  # fmt: skip
 
@@ -55,7 +53,7 @@ def log_fitted_model(
 
         path = unsent.models / f"{name}-{uuid4().hex[:8]}"
         mlflow.pyfunc.save_model(
-            str(path), **_flavor(files), signature=infer_signature(rows, predictions)
+            str(path), **_flavor(files), signature=_signature(rows, predictions)
         )
         run.writer.update(Model(run.run_id, str(path), name, run.experiment_id, n_epochs, texts))
         return str(path)
@@ -114,6 +112,25 @@ def _log(
         if variable is not None:
             os.environ["MLFLOW_TRACKING_URI"] = variable
     return str(info.model_uri)
+
+
+def _signature(rows: Any, predictions: Any) -> Any:
+    """Return what a model takes and gives.
+
+    Of a frame, texts must come as texts. Other columns may be of any kind of number: where a sample
+    has whole numbers MLflow would refuse a column that has gaps, and the other way round.
+    """
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema, TensorSpec
+
+    signature = infer_signature(rows, predictions)
+    if not hasattr(rows, "iloc"):
+        return signature
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.string if column.type == DataType.string else AnyType(), column.name)
+        for column in signature.inputs.inputs
+    ]
+    return ModelSignature(inputs=Schema(columns), outputs=signature.outputs)
 
 
 def _flavor(files: Mapping[str, Path]) -> dict[str, Any]:
