@@ -13,10 +13,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.data_file.asked import NOT_GIVEN, Asked
+from pipeline.data_file.asked import NOT_GIVEN, Asked, is_data_file
 from pipeline.errors import BadInput
 from pipeline.files import disk_errors, write_whole
 from pipeline.study_file import GENERATED, home_of, source_in
+
+__all__ = ["is_data_file", "with_study_file"]
 
 
 def with_study_file(

@@ -84,7 +84,7 @@ def scaled_squared_error(y, predictions):
 
 SAVED = """\
 def build_model(params):
-    return saved_model(
+    return pipeline.saved_model(
         {path},
         project_of=__file__,
         sha256="{sha256}",

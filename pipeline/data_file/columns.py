@@ -28,6 +28,8 @@ MOSTLY = 0.8
 MISSING = "(missing)"
 """The level of a category's missing values."""
 
+HOLDS_DATES = "holds dates"
+
 _DATE = re.compile(
     r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?\s*"
 )
@@ -82,6 +84,7 @@ def columns_of(table: Any, *, scaled: bool = True) -> Columns:
         raise BadInput(
             f"columns must be numbers, booleans or categories, got {told}; make numbers of them "
             f"(year, month, length, …), or leave them out: --drop {drop_option(list(refused))}"
+            + ("; --time orders the rows by a date" if HOLDS_DATES in refused.values() else "")
         )
     numbers = tuple(name for name, each in found.items() if each.use == "number")
     levels = {name: each.levels for name, each in found.items() if each.use == "category"}
@@ -145,7 +148,7 @@ def _found(values: Any) -> Found:
     if not len(present):
         return Found("left out", "empty")
     if is_date(values):
-        return Found("refused", "holds dates")
+        return Found("refused", HOLDS_DATES)
     if values.dtype == object:
         if not all(isinstance(each, str) for each in present):
             kind = next(type(each).__name__ for each in present if not isinstance(each, str))

@@ -105,7 +105,7 @@ def _load_table(asked: Asked, rows: Rows) -> str:
     lines = ["def load_data():"]
     if rows.time_is_date:
         lines.append("    import pandas as pd\n")
-    lines.append("    table = read_table(DATA, project_of=__file__)")
+    lines.append("    table = pipeline.read_table(DATA, project_of=__file__)")
     if rows.n_without_target:
         lines.append(f"    table = table.dropna(subset={quoted(list(rows.target.names))})")
     if asked.time is not None:
@@ -114,7 +114,7 @@ def _load_table(asked: Asked, rows: Rows) -> str:
     several = len(rows.target.names) > 1
     column = f"table[{quoted(list(rows.target.names) if several else rows.target.names[0])}]"
     y = {
-        "classification": f"class_numbers({column}, CLASSES)",
+        "classification": f"pipeline.class_numbers({column}, CLASSES)",
         "labels": f"{column}.to_numpy(dtype=int)",
         "regression": f"{column}.to_numpy(dtype=float)",
     }[rows.target.task]
@@ -125,12 +125,12 @@ def _load_table(asked: Asked, rows: Rows) -> str:
 def _load_arrays(asked: Asked, rows: Rows, x: str) -> str:
     y = 'arrays["y"]' + (".ravel()" if len(rows.target.names) == 1 else "")
     y = {
-        "classification": f"class_numbers({y}, CLASSES)",
+        "classification": f"pipeline.class_numbers({y}, CLASSES)",
         "labels": f"{y}.astype(int)",
         "regression": f"{y}.astype(float)",
     }[rows.target.task]
     groups = f"arrays[{quoted(asked.groups)}]" if asked.groups is not None else ""
-    lines = ["def load_data():", "    arrays = read_arrays(DATA, project_of=__file__)"]
+    lines = ["def load_data():", "    arrays = pipeline.read_arrays(DATA, project_of=__file__)"]
     return "\n".join([*lines, *_returned(x, y, groups)])
 
 
@@ -139,7 +139,7 @@ def _returned(x: str, y: str, groups: str) -> list[str]:
         return [f"    return {x}, {y}"]
     parts = {"x": x, "y": y, "groups": groups}
     return [
-        "    return Dataset(",
+        "    return pipeline.Dataset(",
         *(f"        {name}={value}," for name, value in parts.items()),
         "    )",
     ]

@@ -35,7 +35,7 @@ def read_table(path: str | Path, *, project_of: str | Path) -> Any:
     frame = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
     if not len(frame):
         raise BadInput(f"{file.name} must have rows, got a header alone")
-    return frame.apply(_plain) if len(frame.columns) else frame
+    return frame.apply(plain) if len(frame.columns) else frame
 
 
 def read_arrays(path: str | Path, *, project_of: str | Path) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ def _refuse_twice(file: Path, names: list[str]) -> None:
         )
 
 
-def _plain(column: Any) -> Any:
+def plain(column: Any) -> Any:
     """Return a column as NumPy's numbers, booleans and dates, or as Python texts and NaN."""
     import pandas as pd
 

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.data import Dataset
 from pipeline.data_file.asked import Asked
 from pipeline.data_file.columns import is_date
-from pipeline.data_file.reading import class_numbers, read_arrays, read_table
+from pipeline.data_file.reading import class_numbers, plain, read_arrays, read_table
 from pipeline.data_file.target import Target, target_of
 from pipeline.errors import BadInput, unknown_name
 from pipeline.folds import set_test_rows_aside
@@ -118,10 +118,8 @@ def _of_arrays(asked: Asked, project_of: Path) -> Rows:
     columns = y[:, np.newaxis] if y.ndim == 1 else y
     if columns.dtype.kind == "f" and np.isnan(columns).any():
         raise BadInput(f"y must be known in every row, got {int(np.isnan(columns).sum())} NaN")
-    if columns.dtype.kind == "U":
-        columns = columns.astype(object)
     names = ["y"] if columns.shape[1] == 1 else [f"y[{i}]" for i in range(columns.shape[1])]
-    targets = pd.DataFrame(columns, columns=names)
+    targets = pd.DataFrame(columns, columns=names).apply(plain)
     groups = None
     if asked.groups is not None:
         if asked.groups not in arrays:

@@ -28,7 +28,7 @@ HOMES = {
     "OneHotEncoder": "sklearn.preprocessing",
     "StandardScaler": "sklearn.preprocessing",
 }
-"""Where a study file has names from; all others are this package's."""
+"""Where a study file has names from, besides this package."""
 
 
 def source_of_value(value: Any) -> str:
@@ -48,7 +48,7 @@ def source_of_value(value: Any) -> str:
                 for field in dataclasses.fields(value)
                 if getattr(value, field.name) != _default(field)
             }
-            return _call(type(value).__name__, (), given)
+            return _call(f"pipeline.{type(value).__name__}", (), given)
     return quoted(value)
 
 
@@ -79,28 +79,22 @@ def constant(name: str, value: Any) -> str:
 def comment(text: str) -> str:
     """Return lines of comment, whatever is in the text."""
     shown = "".join(each if each.isprintable() else " " for each in text)
-    return textwrap.fill(shown, WIDTH, initial_indent="# ", subsequent_indent="#   ")
+    return textwrap.fill(shown, WIDTH, initial_indent="# ", subsequent_indent="#   ") or "#"
 
 
-def imports_for(body: str, package: tuple[str, ...]) -> str:
+def imports_for(body: str) -> str:
     """Return the imports that a study's body needs.
 
-    package: names that this package may be asked for
+    Names of this package stand behind `pipeline.` there: what of it a field of `StudySpec` uses is
+    no part of what makes the study, and must not be in an import either.
     """
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    homes = {name: home for name, home in HOMES.items() if name in used}
-    homes |= {name: "pipeline" for name in package if name in used}
-    modules = sorted(set(homes.values()), key=lambda home: (home == "pipeline", home))
-    lines: list[str] = []
-    for module in modules:
-        names = ", ".join(sorted(name for name, home in homes.items() if home == module))
-        line = f"from {module} import {names}"
-        if len(line) > WIDTH:
-            line = f"from {module} import (\n    " + names.replace(", ", ",\n    ") + ",\n)"
-        if module == "pipeline" and lines:
-            lines.append("")
-        lines.append(line)
-    return "\n".join(lines)
+    names = sorted(HOMES.keys() & used)
+    lines = [
+        f"from {home} import {', '.join(name for name in names if HOMES[name] == home)}"
+        for home in sorted({HOMES[name] for name in names})
+    ]
+    return "\n".join([*lines, "", "import pipeline"])
 
 
 def _laid_out(value: Any, indent: int, used: int) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-import pipeline
 from pipeline.cli import with_options
 from pipeline.data_file import builders
 from pipeline.data_file.asked import Asked
@@ -92,8 +91,7 @@ def study_for(asked: Asked, options: argparse.Namespace, path: Path) -> Written:
     body = "\n\n\n".join(filter(None, parts))
     decisions = (rows.target.decision, *inputs.decisions, folds, *_others(asked, rows, spec))
     head = [DOCSTRING.format(name=spec.name), *map(comment, decisions), ""]
-    imports = imports_for(body, tuple(pipeline.__all__))
-    return Written("\n".join([*head, imports, "", body, ""]), decisions)
+    return Written("\n".join([*head, imports_for(body), "", body, ""]), decisions)
 
 
 def _scales(asked: Asked, rows: Rows, known: np.ndarray) -> list[str]:
@@ -130,7 +128,7 @@ def _study(spec: StudySpec, splitter: str, *, has_preprocess: bool) -> str:
         f"        {quoted(name)}: {source_of_value(value)}," for name, value in spec.space.items()
     )
     lines = [
-        "study = StudySpec(",
+        "study = pipeline.StudySpec(",
         f"    name={quoted(spec.name)},",
         "    load_data=load_data,",
         "    build_model=build_model,",
