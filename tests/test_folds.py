@@ -53,10 +53,21 @@ def test_default_folds_of_classes_are_stratified():
         assert np.bincount(CLASSES[fold.validation]).tolist() == [6, 4, 2]
 
 
+class Alternating:
+    """A splitter of one's own that does not look at groups; scikit-learn's say so themselves."""
+
+    def split(self, x, y=None, groups=None):
+        rows = np.arange(len(x))
+        yield rows[::2], rows[1::2]
+
+
 def test_a_splitter_that_parts_a_group_is_refused():
     """It would train on one row of a patient and validate on the next."""
-    with pytest.raises(BadInput, match=r"got group \d+ on both sides of fold 0 by KFold\(.*GroupK"):
-        split(Dataset(X, CLASSES, groups=GROUPS), KFold(5, shuffle=True), seed=0)
+    data = Dataset(X, CLASSES, groups=GROUPS)
+    with pytest.raises(BadInput, match="got group 0 on both sides of fold 0 by .*use GroupKFold"):
+        split(data, Alternating(), seed=0)
+    with pytest.raises(BadInput, match="groups parameter is ignored by KFold"):
+        split(data, KFold(5, shuffle=True), seed=0)
 
 
 def test_a_class_that_a_fold_does_not_train_on_is_told():

@@ -2,8 +2,8 @@
 
 A study file is written for the data file, and searched like any other: what was decided can be read
 in it, and edited. `asked.py` is what the command line says, `rows.py` and `reading.py` the data,
-`target.py` and `columns.py` what they are, `inputs.py`, `defaults.py` and `builders.py` what
-becomes of them, and `writing.py` the study.
+`target.py` and `columns.py` what they are, `saved.py` a saved model; `inputs.py`, `defaults.py` and
+`builders.py` what becomes of them, and `writing.py` the study.
 """
 
 from __future__ import annotations
@@ -48,15 +48,16 @@ def with_study_file(
     if options.write_study is None:
         key = hashlib.sha256(source_in(written.text).encode()).hexdigest()[:12]
         path = home / GENERATED / key / path.name
-    elif path.exists() and path.read_text(encoding="utf-8") != written.text:
-        raise BadInput(
-            f"--write-study must not overwrite another study, got {options.write_study!r}, which "
-            f"differs: search it as it is (python -m pipeline.search {options.write_study}), or "
-            "name another file"
-        )
-    with disk_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, written.text.encode())
+    if not path.exists() or path.read_text(encoding="utf-8") != written.text:
+        if options.write_study is not None and path.exists():
+            raise BadInput(
+                f"--write-study must not overwrite another study, got {options.write_study!r}, "
+                f"which differs: search that (python -m pipeline.search {options.write_study}), or "
+                "name another file"
+            )
+        with disk_errors(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, written.text.encode())
     for decision in written.decisions:
         say(decision)
     say(f"all this is the study {path}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +10,9 @@ from pipeline.data_file import builders
 from pipeline.data_file.asked import Asked
 from pipeline.data_file.columns import MISSING, Columns, columns_of
 from pipeline.data_file.rows import Rows
+from pipeline.data_file.saved import SavedModel
 from pipeline.data_file.source import constant, quoted
 from pipeline.errors import BadInput
-
-if TYPE_CHECKING:
-    from pipeline.training import SavedModel
 
 
 @dataclass(frozen=True)

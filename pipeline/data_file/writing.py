@@ -15,6 +15,7 @@ from pipeline.data_file.columns import listed
 from pipeline.data_file.defaults import MAX_FOLDS, default_spec, splitter_for
 from pipeline.data_file.inputs import inputs_for
 from pipeline.data_file.rows import Rows, rows_of
+from pipeline.data_file.saved import described
 from pipeline.data_file.source import comment, constant, imports_for, quoted, source_of_value
 from pipeline.data_file.target import centres_and_scales
 from pipeline.errors import BadInput
@@ -49,12 +50,7 @@ def study_for(asked: Asked, options: argparse.Namespace, path: Path) -> Written:
     Raises BadInput for data that cannot be learned from, or a saved model that cannot be searched.
     """
     rows = rows_of(asked, path)
-    model = None
-    if asked.model is not None:
-        from pipeline import training
-
-        file = training.located_model(asked.model.absolute(), path)
-        model = training.read_saved_model(file, trust=asked.trust_model)
+    model = None if asked.model is None else described(asked.model.absolute())
     spec = with_options(default_spec(asked, rows), options)
     if asked.time is not None and spec.test_size:
         raise BadInput(

@@ -23,7 +23,6 @@ from pipeline.training.recover import (
     say_if_not_repeated,
     write_fold_models,
 )
-from pipeline.training.saved_model import SavedModel, located_model, read_saved_model
 
 __all__ = [
     "GPUS",
@@ -32,7 +31,6 @@ __all__ = [
     "Kept",
     "LockstepTraining",
     "Mode",
-    "SavedModel",
     "Snapshot",
     "advance_to",
     "as_fitted",
@@ -42,9 +40,7 @@ __all__ = [
     "expected_work",
     "fit_on_all_rows",
     "fitted_after",
-    "located_model",
     "measured_engine",
-    "read_saved_model",
     "restore",
     "say_if_not_repeated",
     "set_up",

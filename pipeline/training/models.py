@@ -50,6 +50,8 @@ def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras
     global_state.set_global_attribute("object_name_uids", None)
     try:
         model = spec.build_model(dict(params))
+    except BadInput:
+        raise
     except Exception as error:
         raise BadInput(
             f"build_model({dict(params)}) raised {type(error).__name__}: {error}"

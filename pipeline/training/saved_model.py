@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,6 @@ from keras.src.saving.serialization_lib import SafeModeScope
 from pipeline.errors import BadInput
 from pipeline.study_file import home_of
 from pipeline.training.models import inner, telling_line
-
-
-@dataclass(frozen=True)
-class SavedModel:
-    """What a file holds.
-
-    input_shape, output_shape: of one row
-    is_compiled: whether it has a loss and an optimizer of its own
-    sha256: of the file
-    """
-
-    input_shape: tuple[int | None, ...]
-    output_shape: tuple[int | None, ...]
-    is_compiled: bool
-    sha256: str
-
-
-def read_saved_model(file: Path, *, trust: bool) -> SavedModel:
-    """Return what a `.keras` file holds.
-
-    trust: run Python code that is stored in it, as in a Lambda layer
-    Raises BadInput when it cannot be loaded, or has not one input and one output.
-    """
-    model = _loaded(file, trust=trust)
-    shapes = []
-    for name in ("input", "output"):
-        tensors = getattr(model, f"{name}s", None) or []
-        if len(tensors) != 1:
-            raise BadInput(
-                f"{file.name} must have one {name}, got {len(tensors) or 'a model that says none'};"
-                " for others write a study file whose build_model makes the model"
-            )
-        shapes.append(tuple(tensors[0].shape[1:]))
-    return SavedModel(shapes[0], shapes[1], bool(model.compiled), _sha256(file))
 
 
 def saved_model(
@@ -71,7 +36,9 @@ def saved_model(
     loss, metrics: of a model that is not compiled; another keeps its own, and its optimizer
     Raises BadInput when there is no such file, it is another one, or it cannot be loaded.
     """
-    file = located_model(path, project_of)
+    file = home_of(Path(project_of).resolve()) / path
+    if not file.is_file():
+        raise BadInput(f"model file {str(path)!r} does not exist (looked for {file})")
     if (found := _sha256(file)) != sha256:
         raise BadInput(
             f"{file.name} must be the file that the study was written for (SHA-256 {sha256[:12]}…),"
@@ -87,16 +54,6 @@ def saved_model(
     optimizer = _at_rate(saved.optimizer, learning_rate)
     model.compile(**{**compiled_with, "optimizer": optimizer})
     return model
-
-
-def located_model(path: str | Path, project_of: str | Path) -> Path:
-    """Return where a model lies that a study names. Raises BadInput when there is none."""
-    file = home_of(Path(project_of).resolve()) / path
-    if file.suffix != ".keras":
-        raise BadInput(f"a saved model must be a .keras file, got {str(path)!r}")
-    if not file.is_file():
-        raise BadInput(f"model file {str(path)!r} does not exist (looked for {file})")
-    return file
 
 
 def _loaded(file: Path, *, trust: bool) -> keras.Model:

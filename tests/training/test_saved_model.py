@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from pipeline.data_file.saved import described
 from pipeline.errors import BadInput
-from pipeline.training.saved_model import read_saved_model, saved_model
+from pipeline.training.saved_model import saved_model
 
 
 def small(path, *layers, compiled=True, **compile_with):
@@ -18,7 +19,7 @@ def small(path, *layers, compiled=True, **compile_with):
 
 
 def read(path, **options):
-    found = read_saved_model(path / "model.keras", trust=options.get("trust", False))
+    found = described(path / "model.keras")
     keras.utils.set_random_seed(options.pop("seed", 0))
     fields = {"sha256": found.sha256, "learning_rate": 0.01, **options}
     return saved_model("model.keras", project_of=path / "study.py", **fields)
@@ -58,7 +59,7 @@ def test_a_schedule_in_its_optimizer_gives_way_to_the_searchs_rate(tmp_path):
 
 def test_a_model_that_is_not_compiled_gets_the_tasks_loss(tmp_path):
     small(tmp_path, compiled=False)
-    assert not read_saved_model(tmp_path / "model.keras", trust=False).is_compiled
+    assert not described(tmp_path / "model.keras").is_compiled
     assert read(tmp_path, loss="mse", metrics=["mae"]).loss == "mse"
 
 
@@ -74,7 +75,7 @@ def test_what_a_layer_was_adapted_to_is_no_weight(tmp_path):
 def test_code_in_a_file_is_not_run_unless_trusted(tmp_path):
     small(tmp_path, keras.layers.Lambda(lambda x: x * 2.0))
     with pytest.raises(BadInput, match=r"holds Python code .*--trust-model"):
-        read_saved_model(tmp_path / "model.keras", trust=False)
+        read(tmp_path)
     x = np.ones((2, 3))
     model = read(tmp_path, trust=True)
     assert np.allclose(model.predict(x, verbose=0), 2 * x @ model.get_weights()[0])
@@ -90,7 +91,7 @@ def test_custom_objects_are_named_with_advice(tmp_path):
     small(tmp_path, OwnLayer())
     keras.saving.get_custom_objects().pop("own>OwnLayer")
     with pytest.raises(BadInput, match=r"needs code of its own.*write a study"):
-        read_saved_model(tmp_path / "model.keras", trust=True)
+        read(tmp_path, trust=True)
 
 
 def test_another_file_than_the_studys_is_refused(tmp_path):
@@ -105,13 +106,30 @@ def test_another_file_than_the_studys_is_refused(tmp_path):
 )
 def test_a_file_that_is_none_is_refused(tmp_path, name, says):
     with pytest.raises(BadInput, match=says):
-        saved_model(name, project_of=tmp_path / "study.py", sha256="", learning_rate=0.1)
+        described(tmp_path / name)
+
+
+def test_a_file_that_went_away_is_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"'gone\.keras' does not exist"):
+        saved_model("gone.keras", project_of=tmp_path / "study.py", sha256="", learning_rate=0.1)
 
 
 def test_a_torn_file_is_refused(tmp_path):
     (tmp_path / "model.keras").write_bytes(b"torn")
-    with pytest.raises(BadInput, match="cannot be loaded as a Keras model"):
-        read_saved_model(tmp_path / "model.keras", trust=False)
+    with pytest.raises(BadInput, match="must be a model saved by Keras 3"):
+        described(tmp_path / "model.keras")
+
+
+def test_what_a_file_says_of_its_input_is_read_without_loading_it(tmp_path):
+    small(tmp_path)
+    assert described(tmp_path / "model.keras").input_shape == (3,)
+    inputs = keras.Input((8, 8))
+    keras.Model(inputs, keras.layers.Flatten()(inputs)).save(tmp_path / "model.keras")
+    assert described(tmp_path / "model.keras").input_shape == (8, 8)
+    late = keras.Sequential([keras.layers.Dense(1)])
+    late(np.zeros((2, 5)))
+    late.save(tmp_path / "model.keras")
+    assert described(tmp_path / "model.keras").input_shape == (5,)
 
 
 def test_several_inputs_are_refused(tmp_path):
@@ -119,4 +137,4 @@ def test_several_inputs_are_refused(tmp_path):
     model = keras.Model(inputs, keras.layers.Add()(inputs))
     model.save(tmp_path / "model.keras")
     with pytest.raises(BadInput, match="must have one input, got 2"):
-        read_saved_model(tmp_path / "model.keras", trust=False)
+        described(tmp_path / "model.keras")
