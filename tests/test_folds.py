@@ -64,7 +64,7 @@ class Alternating:
 def test_a_splitter_that_parts_a_group_is_refused():
     """It would train on one row of a patient and validate on the next."""
     data = Dataset(X, CLASSES, groups=GROUPS)
-    with pytest.raises(BadInput, match="got group 0 on both sides of fold 0 by .*use GroupKFold"):
+    with pytest.raises(BadInput, match=r"got group 0 on both sides of fold 0 by .*use GroupKFold"):
         split(data, Alternating(), seed=0)
     with pytest.raises(BadInput, match="groups parameter is ignored by KFold"):
         split(data, KFold(5, shuffle=True), seed=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -129,6 +129,7 @@ def test_values_survive_their_way_through_source(value, levels):
 
 @quick
 @given(st.text())
+@example("first\nsecond\rthird\x00")
 def test_a_comment_is_never_code(text):
     assert all(line.startswith("#") for line in comment(text).split("\n"))
     compile(comment(f"said of {text}"), "study", "exec")
