@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def saved_model(
 
 def _loaded(file: Path, *, trust: bool) -> keras.Model:
     try:
-        model = keras.models.load_model(file, safe_mode=not trust)
+        with warnings.catch_warnings():
+            # What its optimizer had gathered is not used: each fold begins with a new one.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+            model = keras.models.load_model(file, safe_mode=not trust)
     except Exception as error:
         told = telling_line(error)
         if not trust and ("unsafe" in str(error) or "safe_mode" in str(error)):
