@@ -68,7 +68,7 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_study(parser)
-    add_data(parser)
+    add_data(parser, writes=True)
     add_budget(parser)
     parser.add_argument(
         "--workers", type=_workers, metavar="N", default=1,
@@ -102,7 +102,7 @@ def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_study(parser)
-    add_data(parser)
+    add_data(parser, writes=False)
     _add_choices(parser)
     parser.add_argument(
         "--compare", action="store_true", help="the five ways of choosing epochs, side by side"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add what is said of a data file."""
+def add_data(parser: argparse.ArgumentParser, *, writes: bool) -> None:
+    """Add what is said of a data file. writes: also where its study is written."""
     data = parser.add_argument_group(
         "data file instead of a study",
         "DATA.csv or DATA.parquet with --target, or DATA.npz with the arrays x and y",
@@ -34,7 +34,10 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--trust-model", action="store_true", help="run the Python code that the model's file holds"
     )
-    data.add_argument(
-        "--write-study", metavar="FILE",
-        help="write the study that this is to FILE, to read and to edit, and search that",
-    )  # fmt: skip
+    if writes:
+        data.add_argument(
+            "--write-study", metavar="FILE",
+            help="write the study that this is to FILE, to read and to edit, and search that",
+        )  # fmt: skip
+    else:
+        parser.set_defaults(write_study=None)

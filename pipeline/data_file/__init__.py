@@ -41,7 +41,7 @@ def with_study_file(
     # Its place says which project it belongs to; which folder of that is known by its content.
     path = home / GENERATED / "new" / f"{asked.name}.py"
     if options.write_study is not None:
-        path = Path(options.write_study).absolute()
+        path = Path(options.write_study).resolve()
         if path.suffix != ".py":
             raise BadInput(f"--write-study must name a .py file, got {options.write_study!r}")
     written = study_for(asked, options, path)

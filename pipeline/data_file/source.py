@@ -82,14 +82,18 @@ def comment(text: str) -> str:
     return textwrap.fill(shown, WIDTH, initial_indent="# ", subsequent_indent="#   ") or "#"
 
 
+def names_in(code: str) -> set[str]:
+    """Return the names that code uses."""
+    return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+
+
 def imports_for(body: str) -> str:
     """Return the imports that a study's body needs.
 
     Names of this package stand behind `pipeline.` there: what of it a field of `StudySpec` uses is
     no part of what makes the study, and must not be in an import either.
     """
-    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    names = sorted(HOMES.keys() & used)
+    names = sorted(HOMES.keys() & names_in(body))
     lines = [
         f"from {home} import {', '.join(name for name in names if HOMES[name] == home)}"
         for home in sorted({HOMES[name] for name in names})

@@ -16,7 +16,14 @@ from pipeline.data_file.defaults import MAX_FOLDS, default_spec, splitter_for
 from pipeline.data_file.inputs import inputs_for
 from pipeline.data_file.rows import Rows, rows_of
 from pipeline.data_file.saved import described
-from pipeline.data_file.source import comment, constant, imports_for, quoted, source_of_value
+from pipeline.data_file.source import (
+    comment,
+    constant,
+    imports_for,
+    names_in,
+    quoted,
+    source_of_value,
+)
 from pipeline.data_file.target import centres_and_scales
 from pipeline.errors import BadInput
 from pipeline.spec import StudySpec
@@ -83,8 +90,10 @@ def study_for(asked: Asked, options: argparse.Namespace, path: Path) -> Written:
     else:
         builder = builders.dense(rows.target)
     study = _study(spec, splitter, has_preprocess=bool(inputs.preprocess))
-    parts = ["\n".join(constants), inputs.load_data, inputs.preprocess, builder, study]
-    body = "\n\n\n".join(filter(None, parts))
+    code = "\n\n\n".join(filter(None, [inputs.load_data, inputs.preprocess, builder, study]))
+    used = names_in(code)  # a saved model needs no number of inputs, and no scale of its target
+    constants = [line for line in constants if line.partition(" = ")[0] in used]
+    body = "\n\n\n".join(["\n".join(constants), code])
     decisions = (rows.target.decision, *inputs.decisions, folds, *_others(asked, rows, spec))
     head = [DOCSTRING.format(name=spec.name), *map(comment, decisions), ""]
     return Written("\n".join([*head, imports_for(body), "", body, ""]), decisions)

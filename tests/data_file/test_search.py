@@ -34,7 +34,7 @@ def asked(*arguments: object):
     return with_options(load_study(options.study), options), said, Path(options.study)
 
 
-def test_the_written_study_gives_the_same_curves_and_the_model_takes_raw_rows(project):
+def test_the_written_study_gives_the_same_curves_and_the_model_takes_raw_rows(project, monkeypatch):
     data = write(project, table(80))
     arguments = (data.name, "--target", "label", *FEW)
     spec, said, hidden = asked(*arguments)
@@ -52,7 +52,7 @@ def test_the_written_study_gives_the_same_curves_and_the_model_takes_raw_rows(pr
 
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlruns' / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlruns' / 'mlflow.db'}")
     assert found.refit is not None
     served = mlflow.pyfunc.load_model(found.refit.model_uri)
     raw = pd.read_csv(data)
@@ -123,6 +123,7 @@ def test_a_saved_model_is_searched(project):
     assert any("'x0', 'x1'" in line and "as they are otherwise" in line for line in said)
     assert any("looks better than it is" in line for line in said)
     assert "keep_weights=True" in written.read_text()
+    assert "N_INPUTS" not in written.read_text()
 
 
 def test_a_saved_model_for_other_inputs_is_refused(project):
