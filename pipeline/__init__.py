@@ -44,6 +44,10 @@ _HOMES = {
     "TrialResult": "pipeline.results",
     "Outcome": "pipeline.results",
     "load_study": "pipeline.study_file",
+    "read_table": "pipeline.data_file.reading",
+    "read_arrays": "pipeline.data_file.reading",
+    "class_numbers": "pipeline.data_file.reading",
+    "saved_model": "pipeline.training.saved_model",
 }
 
 __all__ = list(_HOMES)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pipeline import ending
+from pipeline.cli_data import add_data
 from pipeline.errors import BadInput, ExitCode, unknown_name
 from pipeline.retry import DEFAULT_PATIENCE_SECS
 
@@ -68,6 +69,7 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_study(parser)
+    add_data(parser, writes=True)
     add_budget(parser)
     parser.add_argument(
         "--workers", type=_workers, metavar="N", default=1,
@@ -105,6 +107,7 @@ def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_study(parser)
+    add_data(parser, writes=False)
     _add_choices(parser)
     parser.add_argument(
         "--compare", action="store_true", help="the five ways of choosing epochs, side by side"
@@ -129,7 +132,7 @@ def add_study_name(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=DEFAULT_STUDY,
         metavar="STUDY",
-        help=f"a study file, or a name under studies/ (default: {DEFAULT_STUDY})",
+        help=f"a study file, a name under studies/, or a data file (default: {DEFAULT_STUDY})",
     )
 
 

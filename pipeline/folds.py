@@ -156,7 +156,20 @@ def split(data: Dataset, splitter: Any, seed: int) -> Folds:
     _refuse_too_many_folds(splitter, data)
     drawn = _draw(splitter, data, f"splitter {splitter!r}")
     folds = tuple(Fold(index, train, validation) for index, (train, validation) in enumerate(drawn))
+    _refuse_parted_groups(folds, data, splitter)
     return Folds(folds, data.n_rows)
+
+
+def untrained_classes(data: Dataset, folds: Folds) -> list[str]:
+    """Return, in sentences, which folds have no training row of a class."""
+    if not data.is_classification:
+        return []
+    missing = {fold.index: np.setdiff1d(data.y, data.y[fold.train]) for fold in folds}
+    return [
+        f"fold {index} trains on no row of class {', '.join(map(str, classes))}: it cannot learn it"
+        for index, classes in missing.items()
+        if classes.size
+    ]
 
 
 def default_splitter(data: Dataset, n_folds: int = 5) -> Any:
@@ -247,6 +260,20 @@ def _refuse_too_many_folds(splitter: Any, data: Dataset) -> None:
                 "splitter: stratified folds must be ≤ the members of the smallest class, got "
                 f"{n_splits} folds and {smallest} member(s) of class "
                 f"{classes[counts.argmin()].item()!r}; use {fewer}KFold"
+            )
+
+
+def _refuse_parted_groups(folds: Sequence[Fold], data: Dataset, splitter: Any) -> None:
+    groups = data.groups
+    if groups is None:
+        return
+    for fold in folds:
+        parted = np.intersect1d(groups[fold.train], groups[fold.validation])
+        if parted.size:
+            raise BadInput(
+                f"splitter must keep rows of one group on one side, got group {parted[0]!s} on "
+                f"both sides of fold {fold.index} by {splitter!r}; use GroupKFold, or load data "
+                "without groups"
             )
 
 

@@ -12,7 +12,7 @@ from pipeline import training
 from pipeline.curves import FoldCurves
 from pipeline.data import Dataset, load
 from pipeline.files import write_whole
-from pipeline.folds import Folds, set_test_rows_aside, split
+from pipeline.folds import Folds, set_test_rows_aside, split, untrained_classes
 from pipeline.machine import n_cores
 from pipeline.nest import described, is_several
 from pipeline.spec import StudySpec
@@ -107,6 +107,8 @@ def pose(
             f"the folds are not stratified: y is {described(data.y)}; a splitter of your own is "
             "given all of y"
         )
+    for sentence in untrained_classes(development, question.folds):
+        say(sentence)
     return question
 
 

@@ -28,6 +28,7 @@ from typing import Any
 from pipeline import confirm, decision, holdout, optimization, review, training, wording
 from pipeline.cli import with_options
 from pipeline.conclusion import concluded
+from pipeline.data_file import with_study_file
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode, NoResult, unexpected_errors
 from pipeline.question import Question, pose
@@ -175,6 +176,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
 
     facts: what is known so far goes here, to be told also when this raises
     """
+    options = with_study_file(options, say=say)
     spec = with_options(load_study(options.study), options)
     facts["study"] = spec.name
     question = pose(spec)

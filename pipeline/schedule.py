@@ -24,6 +24,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from pipeline.cli import search_options, with_options
+from pipeline.data_file import is_data_file, with_study_file
 from pipeline.errors import BadInput, ExitCode, PipelineError, StoreUnavailable
 from pipeline.study_file import PACKAGE, find_study, load_study, source_of
 from pipeline.units import UNITS, Job, When
@@ -38,14 +39,16 @@ def job_of(options: argparse.Namespace) -> Job:
 
     Raises BadInput for a study or an option that the search would refuse.
     """
-    path = find_study(options.study)
+    is_data = is_data_file(options.study)
+    path = Path(options.study).resolve() if is_data else find_study(options.study)
     when = When.of(options.at, options.every, options.on)
-    spec = load_study(path)
     search = search_options([str(path), *options.search])
     _check_search(search)
     if options.timeout is not None:
         search.timeout = options.timeout
-    spec = with_options(spec, search)
+    # Of a data file the job writes the study anew, at its time.
+    search = with_study_file(search, say=_say)
+    spec = with_options(load_study(search.study), search)
     in_image = options.kind == "kubernetes"
     given = {"--image": options.image, "--python": options.python, "--claim": options.claim}
     if not in_image and any(given.values()):
@@ -69,10 +72,18 @@ def job_of(options: argparse.Namespace) -> Job:
 
 def _check_search(search: argparse.Namespace) -> None:
     """Raise BadInput for options of the search that have no place in a job."""
-    if search.dry_run or search.timeout is not None:
-        name = "--dry-run" if search.dry_run else "--timeout"
-        allowed = "left out of a job" if search.dry_run else "given before --, not behind it"
-        raise BadInput(f"{name} must be {allowed}, got {name} behind --")
+    given = {
+        "--dry-run": (search.dry_run, "left out of a job"),
+        "--write-study": (search.write_study, "left out of a job: schedule the study it wrote"),
+        "--timeout": (search.timeout is not None, "given before --, not behind it"),
+    }
+    for name, (is_given, allowed) in given.items():
+        if is_given:
+            raise BadInput(f"{name} must be {allowed}, got {name} behind --")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def environment() -> dict[str, str]:

@@ -41,6 +41,7 @@ from pipeline.batch import StopRequest, Waiting, only_run_of
 from pipeline.cli import check_together, with_options
 from pipeline.conclusion import concluded
 from pipeline.confirm import Plan, confirmed, count_confirmed
+from pipeline.data_file import with_study_file
 from pipeline.dry_run import cost_of, page
 from pipeline.ending import Ending
 from pipeline.errors import ExitCode, NoResult, require
@@ -261,8 +262,10 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     """
     stores = {"tracking_uri": options.tracking_uri, "storage": options.storage}
     started_in = Path.cwd()  # a study file may go elsewhere
-    spec = with_options(load_study(options.study), options)
     check_together(options)
+    display = Several(display_for(quiet=options.quiet), Logged(), Facts(facts))
+    options = with_study_file(options, say=display.say)
+    spec = with_options(load_study(options.study), options)
     crew = Crew.of(options, spec, started_in)
     facts["study"] = spec.name
     if options.dry_run:
@@ -271,7 +274,6 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     if options.range_test:
         swept = range_tested(spec, display_for(quiet=options.quiet))
         return Ending(ExitCode.SUCCESS, range_test.page(swept), facts=range_test.facts(swept))
-    display = Several(display_for(quiet=options.quiet), Logged(), Facts(facts))
     stores["store_patience_secs"] = options.store_patience
     if options.nested is not None:
         refereed = nested_search(spec, options.nested, **stores, display=display)

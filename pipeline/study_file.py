@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).resolve().parent
 
+GENERATED = Path("mlruns", "generated")
+"""Where the studies lie, in folders of their own, that were written for data files."""
+
 # Arguments of StudySpec(...) that may hold code of their own: a lambda, or a partial.
 CODE_FIELDS = ("build_model", "load_data", "preprocess", "schedule")
 
@@ -105,12 +108,17 @@ def source_of(*functions: Callable[..., Any]) -> Source:
         texts += [_source_without_file(function) for function in functions]
         return Source("study", Path.cwd(), _sha256(texts))
     first = next(iter(files))
-    home = _home_of(first)
+    home = home_of(first)
     modules: dict[Path, str] = {}
     for file in files:
         _collect(file, modules, (first.parent, home))
     texts += [f"{name}\n{code}" for name, code in sorted(_named(modules, (first.parent, home)))]
     return Source(first.stem, home, _sha256(texts))
+
+
+def source_in(text: str) -> str:
+    """Return what of a study file's text defines its search, as for `Source.hash`."""
+    return ast.unparse(_without_study(ast.parse(text)))
 
 
 def _line_in(path: Path, error: Exception) -> str:
@@ -173,9 +181,12 @@ def _source_without_file(function: Callable[..., Any]) -> str:
         return text
 
 
-def _home_of(file: Path) -> Path:
+def home_of(file: Path) -> Path:
+    """Return the project that holds a study file: its stores lie under `mlruns` there."""
     if file.parent.name == "studies":
         return file.parent.parent
+    if len(file.parents) > 3 and file.parents[1].parts[-2:] == GENERATED.parts:
+        return file.parents[3]
     for folder in file.parents:
         if (folder / "pyproject.toml").exists() or (folder / ".git").exists():
             return folder

@@ -19,6 +19,7 @@ from pipeline.folds import (
     Folds,
     set_test_rows_aside,
     split,
+    untrained_classes,
 )
 
 RNG = np.random.default_rng(0)
@@ -51,6 +52,32 @@ def test_five_shuffled_folds_by_default_that_cover_every_row_once(data):
 def test_default_folds_of_classes_are_stratified():
     for fold in split(CLASSIFICATION, None, seed=0):
         assert np.bincount(CLASSES[fold.validation]).tolist() == [6, 4, 2]
+
+
+class Alternating:
+    """A splitter of one's own that does not look at groups; scikit-learn's say so themselves."""
+
+    def split(self, x, y=None, groups=None):
+        rows = np.arange(len(x))
+        yield rows[::2], rows[1::2]
+
+
+def test_a_splitter_that_parts_a_group_is_refused():
+    """It would train on one row of a patient and validate on the next."""
+    data = Dataset(X, CLASSES, groups=GROUPS)
+    with pytest.raises(BadInput, match=r"got group 0 on both sides of fold 0 by .*use GroupKFold"):
+        split(data, Alternating(), seed=0)
+    with pytest.raises(BadInput, match="groups parameter is ignored by KFold"):
+        split(data, KFold(5, shuffle=True), seed=0)
+
+
+def test_a_class_that_a_fold_does_not_train_on_is_told():
+    folds = split(CLASSIFICATION, KFold(3), seed=0)  # not shuffled: the last third has class 2
+    assert untrained_classes(CLASSIFICATION, folds) == [
+        "fold 2 trains on no row of class 2: it cannot learn it"
+    ]
+    assert untrained_classes(CLASSIFICATION, split(CLASSIFICATION, None, seed=0)) == []
+    assert untrained_classes(REGRESSION, split(REGRESSION, KFold(3), seed=0)) == []
 
 
 @pytest.mark.parametrize("y", [CLASSES, VALUES], ids=["classes", "values"])

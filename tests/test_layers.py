@@ -51,11 +51,11 @@ LOWER = LEAVES | {
 }
 STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
-    "cli", "cli_jobs", "conclusion", "confirm", "decision", "dry_run", "evaluation", "evidence",
-    "holdout", "maintain", "nested", "observers", "out_of_fold", "progress", "question",
-    "range_test", "recording", "recovery", "refit", "retention", "review", "schedule", "search",
-    "session", "snapshots", "spending", "unwritten", "warm_start", "winner", "wording", "work",
-    "worker", "workers",
+    "cli", "cli_data", "cli_jobs", "conclusion", "confirm", "data_file", "decision", "dry_run",
+    "evaluation", "evidence", "holdout", "maintain", "nested", "observers", "out_of_fold",
+    "progress", "question", "range_test", "recording", "recovery", "refit", "retention", "review",
+    "schedule", "search", "session", "snapshots", "spending", "unwritten", "warm_start", "winner", "wording",
+    "work", "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}
@@ -135,7 +135,7 @@ def test_a_leaf_needs_no_heavy_library(file):
 @named(FILES)
 def test_a_library_is_used_in_its_own_folder_only(file):
     for library in libraries(file) & LIBRARY_HOMES.keys():
-        if part(file) in ("range_test", "space", "spec") and library == "optuna":
+        if part(file) in ("range_test", "space", "spec", "data_file") and library == "optuna":
             used = {name for name in imported(file) if name.split(".")[0] == "optuna"}
             assert all(name.startswith("optuna.distributions.") for name in used)
         elif file == SERVED and library == "keras":

@@ -15,6 +15,7 @@ from pipeline.cli_jobs import schedule_options
 from pipeline.errors import ExitCode
 from pipeline.schedule import main
 from pipeline.units import UNITS
+from tests.data_file.tables import table, write
 from tests.tiny_study import write_study
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,21 @@ def test_a_unit_holds_the_interpreter_the_study_and_the_searchs_options(kind, tm
     python = "/usr/local/bin/python" if image else sys.executable
     module = [python, "-m", "pipeline.search", str(study)]
     assert commands(unit, kind) == [*module, "--timeout", "90m", *behind]
+
+
+def test_a_data_file_is_scheduled_as_it_is_typed_and_read_anew_each_time(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    data = write(tmp_path, table())
+    behind = ("--target", "label", "--trials", "5")
+    unit = printed(capsys, "data.csv", "--cron", "--timeout", "1h", "--", *behind)
+    module = [sys.executable, "-m", "pipeline.search", str(data)]
+    assert commands(unit, "cron") == [*module, "--timeout", "1h", *behind]
+    assert str(tmp_path / "mlruns" / "logs") in unit
+    options = schedule_options(["data.csv", "--cron", "--", *behind, "--write-study", "s.py"])
+    assert main(options) == ExitCode.BAD_INPUT
+    assert "--write-study must be left out of a job" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["cron", "systemd", "slurm"])

@@ -42,10 +42,8 @@ def log_fitted_model(
         knows several arrays as a dict alone: a tuple's parts are served as "0", "1", …
     n_epochs: the step under which MLflow shows the model
     """
-    from mlflow.models import infer_signature
-
     texts = {key: str(value) for key, value in params.items()}
-    signature = infer_signature(by_name(rows), predictions)
+    signature = _signature(by_name(rows), predictions)
 
     def send() -> str:
         return _log(
@@ -115,6 +113,25 @@ def _log(
         if variable is not None:
             os.environ["MLFLOW_TRACKING_URI"] = variable
     return str(info.model_uri)
+
+
+def _signature(rows: Any, predictions: Any) -> Any:
+    """Return what a model takes and gives.
+
+    Of a frame, texts must come as texts. Other columns may be of any kind of number: where a sample
+    has whole numbers MLflow would refuse a column that has gaps, and the other way round.
+    """
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema, TensorSpec
+
+    signature = infer_signature(rows, predictions)
+    if not hasattr(rows, "iloc"):
+        return signature
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.string if column.type == DataType.string else AnyType(), column.name)
+        for column in signature.inputs.inputs
+    ]
+    return ModelSignature(inputs=Schema(columns), outputs=signature.outputs)
 
 
 def _flavor(files: Mapping[str, Path]) -> dict[str, Any]:

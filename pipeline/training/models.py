@@ -73,6 +73,8 @@ def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras
     try:
         with under_policy(spec), _noting_jit_compile():
             model = spec.build_model(dict(params))
+    except BadInput:
+        raise
     except Exception as error:
         raise BadInput(
             f"build_model({dict(params)}) raised {type(error).__name__}: {error}"
