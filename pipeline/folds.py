@@ -172,7 +172,18 @@ def untrained_classes(data: Dataset, folds: Folds) -> list[str]:
     ]
 
 
-def default_splitter(data: Dataset, n_folds: int = 5) -> Any:
+DEFAULT_N_FOLDS = 5
+
+
+def expected_n_folds(splitter: Any) -> int:
+    """Return how many folds a splitter says that it makes, before it has seen the data."""
+    try:
+        return int(splitter.get_n_splits())
+    except Exception:  # no splitter, or one that must see the data for it
+        return DEFAULT_N_FOLDS
+
+
+def default_splitter(data: Dataset, n_folds: int = DEFAULT_N_FOLDS) -> Any:
     """Return shuffled folds, stratified where y is classes, of whole groups if any."""
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 

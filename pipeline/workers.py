@@ -31,6 +31,7 @@ from pipeline.errors import (
     StoreUnavailable,
     StudyFailed,
 )
+from pipeline.folds import expected_n_folds
 from pipeline.machine import Place, ceiling_mb, n_workers_for, places
 from pipeline.recovery import complete_runs
 from pipeline.results import Outcome
@@ -65,7 +66,8 @@ class Crew:
         """Return the crew that the command line asks for."""
         n = options.workers
         if n == "auto":
-            n = n_workers_for(len(training.GPUS), spec.threads, spec.budget.n_trials)
+            n_folds = expected_n_folds(spec.splitter)
+            n = n_workers_for(len(training.GPUS), spec.threads, n_folds, spec.budget.n_trials)
         return cls(n, arguments_of(options), folder)
 
 

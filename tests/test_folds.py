@@ -6,6 +6,7 @@ import pytest
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
+    LeaveOneGroupOut,
     LeaveOneOut,
     RepeatedKFold,
     ShuffleSplit,
@@ -17,6 +18,7 @@ from pipeline.errors import BadInput
 from pipeline.folds import (
     Fold,
     Folds,
+    expected_n_folds,
     set_test_rows_aside,
     split,
     untrained_classes,
@@ -302,3 +304,9 @@ def test_repeats_are_recognised_by_their_validation_rows():
     assert split(data, RepeatedKFold(n_splits=3, n_repeats=4), 0).n_repeats == 4
     assert split(data, KFold(3, shuffle=True), 0).n_repeats == 1
     assert split(data, ShuffleSplit(4, test_size=3), 0).n_repeats == 1
+
+
+def test_a_splitter_says_how_many_folds_to_expect_or_the_default_is():
+    assert expected_n_folds(KFold(3)) == 3
+    assert expected_n_folds(RepeatedKFold(n_splits=3, n_repeats=2)) == 6
+    assert expected_n_folds(None) == expected_n_folds(LeaveOneGroupOut()) == 5

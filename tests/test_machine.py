@@ -28,23 +28,26 @@ def test_gpus_are_taken_in_turn_and_shared_when_they_are_too_few(
 
 
 @pytest.mark.parametrize(
-    ("n_gpus", "threads", "n_trials", "free_mb", "expected"),
+    ("n_gpus", "threads", "n_folds", "n_trials", "free_mb", "expected"),
     [
-        (0, None, 30, None, 8),
-        (0, 2, 30, None, 4),
-        (0, 16, 30, None, 1),
-        (0, None, 3, None, 3),
-        (2, None, 30, None, 2),
-        (0, None, 30, 0.0, 1),
-        (0, None, 30, 1e9, 8),
+        (0, None, 1, 30, None, 8),
+        (0, None, 2, 30, None, 4),
+        (0, None, 5, 30, None, 1),
+        (0, None, 10, 30, None, 1),
+        (0, 2, 5, 30, None, 4),
+        (0, 16, 5, 30, None, 1),
+        (0, None, 1, 3, None, 3),
+        (2, None, 5, 30, None, 2),
+        (0, None, 1, 30, 0.0, 1),
+        (0, None, 1, 30, 1e9, 8),
     ],
 )
-def test_as_many_workers_as_cores_gpus_trials_and_memory_allow(
-    n_gpus, threads, n_trials, free_mb, expected, monkeypatch
+def test_as_many_workers_as_cores_folds_gpus_trials_and_memory_allow(
+    n_gpus, threads, n_folds, n_trials, free_mb, expected, monkeypatch
 ):
     monkeypatch.setattr(machine, "n_cores", lambda: 8)
     monkeypatch.setattr(machine, "free_memory_mb", lambda: free_mb)
-    assert n_workers_for(n_gpus, threads, n_trials) == expected
+    assert n_workers_for(n_gpus, threads, n_folds, n_trials) == expected
 
 
 @pytest.fixture
