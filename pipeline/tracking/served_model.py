@@ -26,10 +26,9 @@ class ServedModel(PythonModel):
             preprocess = files.get(name.replace("model", "preprocess"))
             self.members.append((model, joblib.load(preprocess) if preprocess else None))
 
-    # MLflow takes a hint for a rule, and warns of one that it cannot check: an array, a frame or a
-    # dict of arrays.
-    def predict(  # type: ignore[no-untyped-def]
-        self, context: PythonModelContext, model_input, params: Any = None
+    # MLflow warns of no hint for the input and of one that it cannot check; an array it lets pass.
+    def predict(
+        self, context: PythonModelContext, model_input: np.ndarray, params: Any = None
     ) -> Any:
         """Return the mean prediction, [n_rows, ...], for raw rows: an array, or a frame of them.
 
