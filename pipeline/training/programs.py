@@ -26,6 +26,7 @@ from pipeline.space import n_values
 from pipeline.spec import StudySpec
 from pipeline.training.devices import HOST, Device, training_device
 from pipeline.training.engine import FoldEpoch, Mode, NotResident, Program, State
+from pipeline.training.gradients import Registered
 from pipeline.training.models import (
     assign,
     baked_in,
@@ -96,13 +97,16 @@ class KerasEngine(ABC):
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
-        with self.scope():
+        registered = Registered()
+        with self.scope(), registered.noted():
             program = self._new_program(params)
+        program.registered = registered
         self._settle(program)
         self._programs[key] = program
         if len(self._programs) > MAX_PROGRAMS:
             _, oldest = self._programs.popitem(last=False)
             self._n_compiled_before += oldest.n_compiled
+            oldest.registered.forget()
         return program
 
     def say_once(self, line: str) -> None:
@@ -200,6 +204,9 @@ class KerasProgram(ABC):
     variables: list[tf.Variable]
     """What a state holds the values of; those of `_new` first."""
 
+    registered: Registered
+    """What its traces left in TensorFlow's registry."""
+
     def __init__(self, engine: KerasEngine, params: Mapping[str, Any]) -> None:
         self._engine = engine
         self._params = dict(params)
@@ -229,7 +236,7 @@ class KerasProgram(ABC):
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate."""
         device = self._engine.device.name
-        with self._engine.scope():
+        with self._engine.scope(), self.registered.noted():
             if self.keeps_states_on == device:
                 return self._run_epoch(fold, state, rows, learning_rates)
             brought = on_device(device, state)
