@@ -28,6 +28,7 @@ from pipeline.space import n_values
 from pipeline.spec import StudySpec
 from pipeline.training.devices import HOST, Device, training_device
 from pipeline.training.engine import FoldEpoch, Mode, NotResident, Program, State
+from pipeline.training.gradients import Registered
 from pipeline.training.lanes import Lanes
 from pipeline.training.models import (
     assign,
@@ -105,13 +106,16 @@ class KerasEngine(ABC):
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
-        with self.scope():
+        registered = Registered()
+        with self.scope(), registered.noted():
             program = self._new_program(params)
+        program.registered = registered
         self._settle(program)
         self._programs[key] = program
         if len(self._programs) > MAX_PROGRAMS:
             _, oldest = self._programs.popitem(last=False)
             self._n_compiled_before += oldest.n_compiled
+            oldest.registered.forget()
         return program
 
     def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
@@ -220,6 +224,9 @@ class KerasProgram(ABC):
     xla_wish: tuple[bool | None, str]
     """Whether the model's author wants XLA, and the reason; None leaves it open."""
 
+    registered: Registered
+    """What its traces left in TensorFlow's registry."""
+
     def __init__(self, engine: KerasEngine, params: Mapping[str, Any]) -> None:
         self._engine = engine
         self._params = dict(params)
@@ -256,12 +263,17 @@ class KerasProgram(ABC):
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate."""
         device = self._engine.device.name
-        with self._engine.scope():
+        with self._scope():
             if self.keeps_states_on == device:
                 return self._run_epoch(fold, state, rows, learning_rates)
             brought = on_device(device, state)
             new_state, epoch = self._run_epoch(fold, brought, rows, learning_rates)
             return self.placed(new_state), epoch
+
+    @contextmanager
+    def _scope(self) -> Iterator[None]:
+        with self._engine.scope(), self.registered.noted():
+            yield
 
     def placed(self, state: State) -> State:
         """Return a state where this program keeps the states of folds that do not train."""

@@ -91,7 +91,7 @@ class ResidentProgram(KerasProgram):
 
     def initial_state(self, fold: int) -> State:
         """Return the fold's state before its first epoch, with its program traced."""
-        with self._engine.scope():
+        with self._scope():
             self.epoch.prepare(*self._example(self._engine.folds[fold]))
         return super().initial_state(fold)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
 
 from pipeline.folds import Fold
 from pipeline.training import programs
@@ -88,6 +90,21 @@ def test_programs_are_bounded_and_one_made_again_gives_the_same_curves(monkeypat
     assert again.program is not first_program
     assert engine.n_compiled == 3
     np.testing.assert_array_equal(all_curves(first), all_curves(again))
+
+
+def n_graphs() -> int:
+    gc.collect()
+    return sum(issubclass(type(each), FuncGraph) for each in gc.get_objects())
+
+
+def test_a_program_that_is_dropped_leaves_no_graph_behind(mode, monkeypatch):
+    monkeypatch.setattr(programs, "MAX_PROGRAMS", 1)
+    case_ = case(seeded_dropout_of, params={"dropout": 0.1})
+    engine, counts = case_.engine(mode), []
+    for rate in (0.1, 0.2, 0.3):
+        advanced(case_.training(engine, dropout=rate), 2)
+        counts.append(n_graphs())
+    assert counts[1] == counts[2]
 
 
 # --- folds ---
