@@ -7,6 +7,7 @@ so.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,10 +60,12 @@ class FoldCurves:
         """Number of epochs that every fold has trained."""
         return self.values.shape[1]
 
-    @property
+    @functools.cached_property
     def mean(self) -> np.ndarray:
         """The mean over folds, [n_epochs]."""
-        return self.values.mean(axis=0)
+        mean = self.values.mean(axis=0)
+        mean.flags.writeable = False
+        return mean
 
     @property
     def standard_error(self) -> np.ndarray | None:
@@ -80,9 +83,12 @@ class FoldCurves:
         by_repeat = self.values.reshape(self.n_repeats, n_folds, self.n_epochs)
         return np.sqrt(by_repeat.var(axis=1, ddof=1).mean(axis=0) / n_folds)
 
-    @property
+    @functools.cached_property
     def best_n_epochs(self) -> int:
-        """The number of epochs at which the mean is best; the first of equals."""
+        """The number of epochs at which the mean is best; the first of equals.
+
+        Kept, as the mean is: a search looks at it for all trials after each of them.
+        """
         return int(np.argmin(self.objective.as_loss(self.mean))) + 1
 
     @property
