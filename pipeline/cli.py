@@ -205,9 +205,8 @@ def add_ending(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true",
         help="print one JSON object on standard output, whatever the end, and nothing else",
     )  # fmt: skip
-    parser.add_argument(
-        "--quiet", action="store_true", help="say nothing on standard error but errors"
-    )
+    silent = "say nothing on standard error but errors"
+    parser.add_argument("--quiet", action="store_true", help=silent)
     parser.add_argument(
         "--log-file", metavar="FILE", help="also log to FILE: 10 MB each, five older ones are kept"
     )
@@ -302,10 +301,8 @@ def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
         changes[name.strip()] = _value(text)
     if "objective.metric" in changes:
         # Another metric must not inherit the direction of the one before it.
-        metric, direction = (
-            changes.pop("objective.metric"),
-            changes.pop("objective.direction", None),
-        )
+        metric = changes.pop("objective.metric")
+        direction = changes.pop("objective.direction", None)
         spec = dataclasses.replace(spec, objective=Objective(metric, direction))
     for name, value in changes.items():
         spec = with_field(spec, name, value)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import BadInput, require
 from pipeline.space import is_number, is_whole
+
+
+def require_one_of(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise BadInput unless the value is one of these."""
+    choices = list(choices)
+    require(value in choices, name, f"one of {', '.join(map(repr, choices))}", value)
 
 
 def check_class_weight(class_weight: Any) -> None:

@@ -24,6 +24,7 @@ from pipeline.fields import (
     check_test_size,
     require_count,
     require_function,
+    require_one_of,
 )
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
@@ -203,11 +204,8 @@ class StudySpec:
             require_count("threads", self.threads)
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
-        engines = ", ".join(map(repr, get_args(EngineMode)))
-        require(self.engine in get_args(EngineMode), "engine", f"one of {engines}", self.engine)
-        policies = (None, *get_args(DtypePolicy))
-        allowed = f"one of {', '.join(map(repr, policies))}"
-        require(self.dtype_policy in policies, "dtype_policy", allowed, self.dtype_policy)
+        require_one_of("engine", self.engine, get_args(EngineMode))
+        require_one_of("dtype_policy", self.dtype_policy, (None, *get_args(DtypePolicy)))
         check_class_weight(self.class_weight)
         check_test_size(self.test_size)
         if self.name == "":

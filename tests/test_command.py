@@ -134,7 +134,7 @@ BAD = {
     "lengths differ": (
         {"fields": "dict(load_data=lambda: (np.zeros((5, 3)), np.zeros(4)))"},
         [],
-        "got 5 and 4",
+        "got 5 in X, 4 in y",
     ),
     "NaN in X": (
         {"fields": "dict(preprocess=None, load_data=lambda: (np.full((9, 3), np.nan), [1] * 9))"},

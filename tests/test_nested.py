@@ -130,7 +130,7 @@ def test_options_that_do_not_go_together_are_refused(options, tmp_path, capsys):
     with pytest.raises(BadInput, match="one at a time, got"):
         check_together(arguments)
     assert main("pipeline.search", arguments) == ExitCode.BAD_INPUT
-    assert "error: of --confirm, --nested and --dry-run" in capsys.readouterr().err
+    assert "error: of --confirm, --nested, --dry-run and --range-test" in capsys.readouterr().err
 
 
 # --- real ones ---

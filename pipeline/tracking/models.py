@@ -124,7 +124,10 @@ def _signature(rows: Any, predictions: Any) -> Any:
     from mlflow.models import ModelSignature, infer_signature
     from mlflow.types.schema import AnyType, ColSpec, DataType, Schema, TensorSpec
 
-    signature = infer_signature(rows, predictions)
+    with warnings.catch_warnings():
+        # Of whole numbers that may have gaps: answered below.
+        warnings.simplefilter("ignore", UserWarning)
+        signature = infer_signature(rows, predictions)
     if not hasattr(rows, "iloc"):
         return signature
     columns: list[ColSpec | TensorSpec] = [

@@ -63,7 +63,9 @@ def _struct(model: keras.Model, which: str) -> Nest | None:
     """Return the model's symbolic inputs or outputs as a nest, None where it does not know them."""
     if not getattr(model, f"{which}s", None):
         return None
-    struct = getattr(model, which, None) or getattr(model, f"{which}s")  # Sequential has no input
+    struct = getattr(model, which, None)
+    if struct is None:  # as in a Sequential model
+        struct = getattr(model, f"{which}s")
     if isinstance(struct, list | tuple):
         struct = struct[0] if len(struct) == 1 else tuple(struct)
     leaves = struct.values() if isinstance(struct, dict) else struct

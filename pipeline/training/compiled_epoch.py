@@ -174,6 +174,7 @@ class CompiledEpoch:
 
         learning_rates: float32 [max_full_batches + 1]
         """
+        self.prepare(arrays, train, validation, learning_rates)
         program = self._programs[_last_batches(train, validation)]
         parts = (state, arrays, train, validation, learning_rates)
         tensors = [tf.convert_to_tensor(p) for p in tf.nest.flatten(parts) if p is not None]

@@ -20,11 +20,12 @@ from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.space import middle, values
 from pipeline.spec import StudySpec
+from pipeline.training.architectures import n_architectures
 from pipeline.training.engine import Engine, Mode, NotResident, XlaRefused
 from pipeline.training.engines import engine_for
 from pipeline.training.lanes import Lanes
 from pipeline.training.lockstep import LockstepTraining
-from pipeline.training.programs import KerasEngine, n_architectures
+from pipeline.training.programs import KerasEngine
 
 TIMED_SECS = 0.5
 """Epochs are timed for so long, and at least three; the fastest counts, since noise only adds."""

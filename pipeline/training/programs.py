@@ -24,8 +24,8 @@ from pipeline.nest import Nest
 from pipeline.placement import SHARE, STATES_PER_FOLD, Holding, place, size
 from pipeline.preprocessing import preprocessed
 from pipeline.schedules import Schedule
-from pipeline.space import n_values
 from pipeline.spec import StudySpec
+from pipeline.training.architectures import n_architectures, program_key
 from pipeline.training.devices import HOST, Device, training_device
 from pipeline.training.engine import FoldEpoch, Mode, NotResident, Program, State
 from pipeline.training.gradients import Registered
@@ -190,27 +190,6 @@ class KerasEngine(ABC):
                 shared, self.preprocessors[index] = preprocessed(data, fold, self.spec.preprocess)
             train_weight = training_weights(data, fold, self.spec.class_weight)
             self.arrays[index] = Arrays(shared, y, train_weight, validation_weight)
-
-
-def program_key(
-    params: Mapping[str, Any], of_rates: Sequence[str], baked: Sequence[str] = ()
-) -> tuple:
-    """Return what tells two programs apart: every parameter but those of the learning rates.
-
-    of_rates: learning_rate, max_epochs, and the name of the schedule where there are several
-    baked: of these, those that the builder uses for more than the learning rate
-    """
-    free = set(of_rates) - set(baked)
-    return tuple(sorted((k, repr(v)) for k, v in params.items() if k not in free))
-
-
-def n_architectures(spec: StudySpec) -> float:
-    """Return how many program keys the space can give; a continuous parameter gives any number."""
-    n = 1.0
-    for name, distribution in spec.varied.items():
-        if name not in spec.rate_parameters:
-            n *= n_values(distribution)
-    return n
 
 
 class KerasProgram(ABC):

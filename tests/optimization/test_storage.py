@@ -193,12 +193,13 @@ def test_only_reports_do_not_wait_for_the_disk(make_spec, open_journal, monkeypa
     monkeypatch.setattr("os.fsync", waits.append)
     spec = make_spec()
     proposal = next_proposal(open_journal(spec), spec)
+    proposal.report(1, 0.7, horizon_free=True)  # and the kind of its schedule
     n_before = len(waits)
-    proposal.report(1, 0.5, horizon_free=True)
+    proposal.report(2, 0.5, horizon_free=True)
     assert len(waits) == n_before > 0
     proposal.write_note("kept", 1)
     assert len(waits) == n_before + 1
-    assert open_journal(spec).trials[0].intermediate_values == {1: 0.5}
+    assert open_journal(spec).trials[0].intermediate_values == {1: 0.7, 2: 0.5}
 
 
 def test_reports_that_a_power_cut_took_are_made_again(make_spec, open_journal, tmp_path):
