@@ -13,7 +13,7 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)  # of whoever runs the tests: they h
 
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory) -> Path:
-    """Create one database for the whole session: creating it takes three seconds."""
+    """Create one database for the whole session: creating it takes a second or two."""
     home = tmp_path_factory.mktemp("migrated")
     open_store(None, home)
     return home / "mlruns" / "mlflow.db"

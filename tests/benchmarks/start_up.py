@@ -26,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PHASES = Path(__file__).with_name("start_up_phases.py")
-REPORT = b'"op_code": 7,'
+REPORT = b'"op_code":7,'
 """Optuna's journal: a trial's intermediate value."""
 
 TIMEOUT_SECS = 180.0
@@ -93,7 +93,13 @@ def first_epoch(checkout: Path, home: Path, arguments: list[str]) -> tuple[float
     before = set(home.glob("mlruns/studies/*/journal.log"))
     command = [sys.executable, "-m", "pipeline.search", "digits", "--quiet", *arguments]
     start = time.monotonic()
-    with subprocess.Popen(command, cwd=home, env=environment(checkout)) as search:
+    with subprocess.Popen(
+        command,
+        cwd=home,
+        env=environment(checkout),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as search:
         try:
             while not any(
                 REPORT in journal.read_bytes()
