@@ -57,7 +57,7 @@ def n_workers_for(n_gpus: int, threads: int | None, n_folds: int, n_trials: int)
 class Ceiling:
     """How large a process that trains may grow before another one takes its place.
 
-    Every compiled architecture costs memory that TensorFlow does not give back.
+    What XLA has compiled stays in memory until the process ends.
 
     limit_mb: of its resident memory; None is no limit
     is_reached: whether it was, at the last look
@@ -94,14 +94,14 @@ def free_memory_mb() -> float | None:
 
     A container's or job's limit counts as well as the machine's.
     """
-    free = [limit - used for limit, used in _cgroup_memory_mb()]
-    return min([*free, *_meminfo_mb("MemAvailable")], default=None)
+    free = [limit - used for limit, used in _cgroup_memory_mb()] + _meminfo_mb("MemAvailable")
+    return max(0.0, min(free)) if free else None
 
 
 def memory_limit_mb() -> float | None:
     """Return the memory of the machine, the container or the job; None where it is unknown."""
-    limits = [limit for limit, _ in _cgroup_memory_mb()]
-    return min([*limits, *_meminfo_mb("MemTotal")], default=None)
+    limits = [limit for limit, _ in _cgroup_memory_mb()] + _meminfo_mb("MemTotal")
+    return min(limits, default=None)
 
 
 def used_memory_mb() -> float | None:

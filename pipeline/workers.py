@@ -119,7 +119,7 @@ def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None
             code = worker.ended()
             if code is None or code == ExitCode.INTERRUPTED:
                 continue
-            if code == ExitCode.SUCCESS and worker.ceiling_reached:
+            if code == ExitCode.SUCCESS and worker.ceiling_reached and not worker.budget_over:
                 if not asked and not watch.is_all_done():
                     session.display.say(f"worker {worker.number} has grown too large: renewed")
                     worker.start()
