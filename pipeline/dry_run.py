@@ -65,7 +65,8 @@ def _memory(engine: training.Engine, program: training.Program) -> str:
     """Return what is held in memory, and where, in words."""
     holding, device = engine.holding(program), engine.device
     where = place(holding, device.memory)
-    copies = f" ({len(engine.preprocessors)} preprocessed copies)" if engine.preprocessors else ""
+    n_copies = sum(each is not None for each in engine.preprocessors.values())
+    copies = f" ({n_copies} preprocessed copies)" if n_copies else ""
     total = size(holding.all_rows + holding.all_states)
     in_rows, in_states = size(holding.rows), size(holding.state)
     rows_on = device.name if engine.rows_on_device else "the host, brought batch by batch"

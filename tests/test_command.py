@@ -245,7 +245,7 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(tmp_path, capsys):
     assert main("pipeline.search", search_options([str(study), "--dry-run"])) == ExitCode.SUCCESS
     printed = capsys.readouterr().out
     words = ("fold-epochs", "updates", "devices", " free", "memory", "folds' states", "engine")
-    for word in (*words, "decision", "mlflow.db"):
+    for word in (*words, "(3 preprocessed copies)", "decision", "mlflow.db"):
         assert word in printed
     assert "3 trials, 54 fold-epochs, 162 updates" in printed
     assert not (tmp_path / "mlruns").exists()
