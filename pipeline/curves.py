@@ -15,6 +15,19 @@ import numpy as np
 from pipeline.objective import Objective
 
 
+def centred_average(values: np.ndarray, window: int) -> np.ndarray:
+    """Return values [..., n] averaged over `window` of them, an odd number, along the last axis.
+
+    Centred; at the ends the window is cut, never padded.
+    """
+    half = window // 2
+    averages = [
+        values[..., max(0, index - half) : index + half + 1].mean(axis=-1)
+        for index in range(values.shape[-1])
+    ]
+    return np.stack(averages, axis=-1)
+
+
 @dataclass(frozen=True, eq=False)
 class FoldCurves:
     """One trial's learning curves on the monitored metric.
@@ -140,12 +153,8 @@ class FoldCurves:
 
         Centred; at the ends the window is cut, never padded.
         """
-        losses, half = self.objective.as_loss(self.values), window // 2
-        averages = [
-            losses[:, max(0, index - half) : index + half + 1].mean(axis=1)
-            for index in range(self.n_epochs)
-        ]
-        return FoldCurves(np.stack(averages, axis=1), Objective(), self.folds, self.n_repeats)
+        losses = centred_average(self.objective.as_loss(self.values), window)
+        return FoldCurves(losses, Objective(), self.folds, self.n_repeats)
 
     def epochs_where(self, holds: np.ndarray) -> tuple[int, ...]:
         """Return the epoch counts at which a condition [≤ n_epochs] holds, smallest first."""

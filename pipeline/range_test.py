@@ -18,6 +18,7 @@ import numpy as np
 from optuna.distributions import FloatDistribution
 
 from pipeline import plots, training
+from pipeline.curves import centred_average
 from pipeline.errors import unexpected_errors
 from pipeline.files import json_text, write_whole
 from pipeline.question import Question
@@ -99,7 +100,7 @@ def measured(
             spec, question.development, question.folds, params,
             low=LOW, high=HIGH, go_on=go_on, say=say,
         )  # fmt: skip
-    smoothed = smooth(sweep.losses)
+    smoothed = centred_average(sweep.losses, WINDOW)
     bounds = bounds_of(sweep.learning_rates, sweep.losses)
     folder.mkdir(parents=True, exist_ok=True)
     found = RangeTest(sweep, smoothed, bounds, folder / "range_test.png")
@@ -112,12 +113,6 @@ def measured(
     return found
 
 
-def smooth(losses: np.ndarray) -> np.ndarray:
-    """Return the average over `WINDOW` points, [n_points]; cut at the ends, never padded."""
-    half = WINDOW // 2
-    return np.array([losses[max(0, i - half) : i + half + 1].mean() for i in range(len(losses))])
-
-
 def bounds_of(learning_rates: np.ndarray, losses: np.ndarray) -> Bounds | None:
     """Return the range to search, in two digits; None where the loss does not fall.
 
@@ -125,7 +120,7 @@ def bounds_of(learning_rates: np.ndarray, losses: np.ndarray) -> Bounds | None:
     """
     if len(losses) < WINDOW:
         return None
-    smoothed = smooth(losses)
+    smoothed = centred_average(losses, WINDOW)
     lowest = int(np.argmin(smoothed))
     fall = smoothed[0] - smoothed[lowest]
     noise = float(np.std(losses[: lowest + 1] - smoothed[: lowest + 1]))

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import confirm, decision, holdout, optimization, review, training, wording
-from pipeline.cli import with_options
+from pipeline.changes import with_options
 from pipeline.conclusion import concluded
 from pipeline.data_file import with_study_file
 from pipeline.ending import Ending

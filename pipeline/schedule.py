@@ -23,7 +23,8 @@ import sysconfig
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from pipeline.cli import search_options, with_options
+from pipeline.changes import with_options
+from pipeline.cli import search_options
 from pipeline.data_file import is_data_file, with_study_file
 from pipeline.errors import BadInput, ExitCode, PipelineError, StoreUnavailable
 from pipeline.study_file import PACKAGE, find_study, load_study, source_of

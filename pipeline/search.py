@@ -38,7 +38,8 @@ from pipeline import (
     wording,
 )
 from pipeline.batch import StopRequest, Waiting, only_run_of
-from pipeline.cli import check_together, with_options
+from pipeline.changes import with_options
+from pipeline.cli import check_together
 from pipeline.conclusion import concluded
 from pipeline.confirm import Plan, confirmed, count_confirmed
 from pipeline.data_file import with_study_file
@@ -272,7 +273,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
         rows = cost_of(spec, **stores, n_workers=crew.n_workers)
         return Ending(ExitCode.SUCCESS, page(rows), facts={"dry_run": rows})
     if options.range_test:
-        swept = range_tested(spec, display_for(quiet=options.quiet))
+        swept = range_tested(spec, display)
         return Ending(ExitCode.SUCCESS, range_test.page(swept), facts=range_test.facts(swept))
     stores["store_patience_secs"] = options.store_patience
     if options.nested is not None:

@@ -193,6 +193,19 @@ def home_of(file: Path) -> Path:
     return file.parent
 
 
+def located(path: str | Path, project_of: str | Path, kind: str) -> Path:
+    """Return where a file lies that a study names.
+
+    project_of: a study file; a relative path begins at the project that holds it
+    kind: of file, for the message
+    Raises BadInput when it does not exist.
+    """
+    file = home_of(Path(project_of).resolve()) / path
+    if not file.is_file():
+        raise BadInput(f"{kind} file {str(path)!r} does not exist (looked for {file})")
+    return file
+
+
 def _collect(file: Path, modules: dict[Path, str], roots: tuple[Path, ...]) -> None:
     """Add a file and the local modules that it imports to `modules`: file -> normalised code.
 

@@ -19,7 +19,7 @@ import signal
 from typing import Any
 
 from pipeline.batch import StopRequest
-from pipeline.cli import with_options
+from pipeline.changes import with_options
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode
 from pipeline.machine import Ceiling

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from optuna.distributions import FloatDistribution
 
+from pipeline.changes import SETTABLE, with_field, with_options
 from pipeline.choice import OneStandardError
-from pipeline.cli import SETTABLE, search_options, with_field, with_options
+from pipeline.cli import search_options
 from pipeline.errors import BadInput, ExitCode
 from pipeline.spec import EarlyStopping, StudySpec
 

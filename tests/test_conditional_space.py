@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import GridSampler, QMCSampler, RandomSampler
 
-from pipeline.cli import with_field
+from pipeline.changes import with_field
 from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput
 from pipeline.optimization import Proposal, finished, next_proposal, open_study

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.curves import FoldCurves
+from pipeline.curves import FoldCurves, centred_average
 from pipeline.objective import Objective
 
 LOSS = Objective()
@@ -112,3 +112,11 @@ def test_curves_keep_their_values_while_training_fills_the_buffer():
     np.testing.assert_array_equal(curves.values, [[1.0, 2.0]])
     with pytest.raises(ValueError, match="read-only"):
         curves.values[0, 0] = 5.0
+
+
+def test_a_centred_average_does_not_lag_and_is_cut_at_the_ends():
+    assert centred_average(np.arange(10.0), 7)[3:7].tolist() == [3, 4, 5, 6]
+    assert centred_average(np.array([[0.0, 3.0, 6.0], [1.0, 1.0, 1.0]]), 3).tolist() == [
+        [1.5, 3.0, 4.5],
+        [1.0, 1.0, 1.0],
+    ]

@@ -51,11 +51,11 @@ LOWER = LEAVES | {
 }
 STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
-    "cli", "cli_data", "cli_jobs", "conclusion", "confirm", "data_file", "decision", "dry_run",
-    "evaluation", "evidence", "holdout", "maintain", "nested", "observers", "out_of_fold",
-    "progress", "question", "range_test", "recording", "recovery", "refit", "retention", "review",
-    "schedule", "search", "session", "snapshots", "spending", "unwritten", "warm_start", "winner",
-    "wording", "work", "worker", "workers",
+    "changes", "cli", "cli_data", "cli_jobs", "conclusion", "confirm", "data_file", "decision",
+    "dry_run", "evaluation", "evidence", "holdout", "maintain", "nested", "observers",
+    "out_of_fold", "progress", "question", "range_test", "recording", "recovery", "refit",
+    "retention", "review", "schedule", "search", "session", "snapshots", "spending", "unwritten",
+    "warm_start", "winner", "wording", "work", "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

@@ -1,16 +1,19 @@
 """The learning-rate range test: what a curve proposes, and a study that begins with one."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.errors import BadInput
+from pipeline.cli import search_options
+from pipeline.ending import main
+from pipeline.errors import BadInput, ExitCode
 from pipeline.optimization import read_study
 from pipeline.question import pose
-from pipeline.range_test import HIGH, LOW, RECORD, bounds_of, measured, smooth
+from pipeline.range_test import HIGH, LOW, RECORD, bounds_of, measured
 from pipeline.search import search
-from tests.tiny_study import Heard, bits, tiny
+from tests.tiny_study import Heard, bits, tiny, write_study
 
 RATES = np.geomspace(1e-6, 10, 71)  # ten points a decade
 
@@ -53,11 +56,6 @@ def test_a_loss_that_does_not_fall_proposes_nothing(losses):
     assert bounds_of(RATES[: len(losses)], losses) is None
 
 
-def test_the_average_does_not_lag():
-    assert smooth(np.arange(10.0))[3:7].tolist() == [3, 4, 5, 6]
-    assert smooth(np.array([1.0, 1, 1, 1])).tolist() == [1] * 4
-
-
 FIELDS = "dict(refit=Refit(enabled=False), range_test=True)"
 
 
@@ -85,7 +83,7 @@ def test_it_needs_a_range_to_replace(home):
         tiny(home, fields="dict(range_test=True, space=dict(learning_rate=0.1, max_epochs=3))")
 
 
-def test_the_option_searches_nothing(home):
+def test_a_sweep_writes_its_picture_and_its_numbers_and_nothing_else(home):
     question = pose(tiny(home))
     found = measured(question)
     assert sorted(file.name for file in question.folder.iterdir()) == [
@@ -94,3 +92,13 @@ def test_the_option_searches_nothing(home):
     assert found.sweep.learning_rates[0] == pytest.approx(LOW)
     assert found.sweep.learning_rates[-1] <= HIGH * (1 + 1e-9)
     assert measured(question).sweep.losses.tolist() == found.sweep.losses.tolist()
+
+
+def test_the_command_prints_the_range_as_json_too_and_searches_nothing(home, capsys):
+    options = search_options([str(write_study(home)), "--range-test", "--json"])
+    assert main("pipeline.search", options) == ExitCode.SUCCESS
+    told = json.loads(capsys.readouterr().out)
+    assert told["outcome"] == "success"
+    assert len(told["range_test"]["losses"]) == len(told["range_test"]["smoothed"]) > 0
+    assert Path(told["range_test"]["picture"]).exists()
+    assert not list(home.glob("mlruns/studies/*/journal.log"))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import BadInput
-from pipeline.study_file import home_of
+from pipeline.study_file import located
 
 TABLES = (".csv", ".parquet")
 ARRAYS = (".npz",)
@@ -31,7 +31,7 @@ def read_table(path: str | Path, *, project_of: str | Path) -> Any:
     project_of: a study file; a relative path begins at the project that holds it
     Raises BadInput when there is no such file, or it is no table with names and rows.
     """
-    file = located(path, project_of)
+    file = _with_content(path, project_of)
     frame = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
     if not len(frame):
         raise BadInput(f"{file.name} must have rows, got a header alone")
@@ -44,7 +44,7 @@ def read_arrays(path: str | Path, *, project_of: str | Path) -> dict[str, np.nda
     project_of: a study file; a relative path begins at the project that holds it
     Raises BadInput when there is no such file, or it has no x and y of as many rows.
     """
-    file = located(path, project_of)
+    file = _with_content(path, project_of)
     try:
         with np.load(file, allow_pickle=False) as opened:
             if not isinstance(opened, np.lib.npyio.NpzFile):
@@ -87,11 +87,8 @@ def class_numbers(values: Any, classes: Sequence[Any]) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
-def located(path: str | Path, project_of: str | Path) -> Path:
-    """Return where a file lies that a study names. Raises BadInput when it does not exist."""
-    file = home_of(Path(project_of).resolve()) / path
-    if not file.is_file():
-        raise BadInput(f"data file {str(path)!r} does not exist (looked for {file})")
+def _with_content(path: str | Path, project_of: str | Path) -> Path:
+    file = located(path, project_of, "data")
     if not file.stat().st_size:
         raise BadInput(f"{file.name} must have rows, got an empty file")
     return file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cli import with_options
+from pipeline.changes import with_options
 from pipeline.data_file import builders
 from pipeline.data_file.asked import Asked
 from pipeline.data_file.columns import listed

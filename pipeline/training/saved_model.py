@@ -12,7 +12,7 @@ import keras
 from keras.src.saving.serialization_lib import SafeModeScope
 
 from pipeline.errors import BadInput
-from pipeline.study_file import home_of
+from pipeline.study_file import located
 from pipeline.training.models import inner, telling_line
 
 
@@ -37,9 +37,7 @@ def saved_model(
     loss, metrics: of a model that is not compiled; another keeps its own, and its optimizer
     Raises BadInput when there is no such file, it is another one, or it cannot be loaded.
     """
-    file = home_of(Path(project_of).resolve()) / path
-    if not file.is_file():
-        raise BadInput(f"model file {str(path)!r} does not exist (looked for {file})")
+    file = located(path, project_of, "model")
     if (found := _sha256(file)) != sha256:
         raise BadInput(
             f"{file.name} must be the file that the study was written for (SHA-256 {sha256[:12]}…),"

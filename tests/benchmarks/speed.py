@@ -5,6 +5,7 @@
     python tests/benchmarks/speed.py --model cnn
     python tests/benchmarks/speed.py --model wide                 # against `fit`, on large layers
     python tests/benchmarks/speed.py --ways xla unlogged --trials 40     # what logging costs
+    python tests/benchmarks/speed.py --ways recipe xla in-turn           # what lanes are worth
 
 The models are the studies in `speed_studies/`: a small dense network, two small convolutions, and a
 wide dense network; 5 folds each, nothing pruned. `speed_ways.py` lists the ways. Those of other

@@ -27,6 +27,12 @@ def xla(turns: Turns, job: Job) -> None:
     one_worker(turns, job, "xla")
 
 
+def in_turn(turns: Turns, job: Job) -> None:
+    """Run this program with engine="xla" and one fold after the other, as on a single core."""
+    with mock.patch("pipeline.training.resident.n_lanes", return_value=1):
+        one_worker(turns, job, "xla")
+
+
 def unlogged(turns: Turns, job: Job) -> None:
     """Run this program with the study's engine, but keep no trial and no epoch in MLflow."""
     with without_logging():
@@ -59,7 +65,8 @@ def workers(turns: Turns, job: Job) -> None:
     The workers do not wait for each other, so a piece is what all of them have trained meanwhile.
     """
     turns.goes_on = True
-    from pipeline.cli import search_options, with_options
+    from pipeline.changes import with_options
+    from pipeline.cli import search_options
     from pipeline.search import search
     from pipeline.study_file import load_study
     from pipeline.workers import Crew

@@ -58,6 +58,9 @@ WAYS = {
     "fit": Way("fit alone", speed_recipes.fit, "epoch"),
     "plain": Way("this program, plain", speed_program.plain, "trial", logs=True, samples=True),
     "xla": Way("this program, XLA", speed_program.xla, "trial", logs=True, samples=True),
+    "in-turn": Way(
+        "this program, XLA, folds in turn", speed_program.in_turn, "trial", logs=True, samples=True
+    ),
     "unlogged": Way("this program, not logging", speed_program.unlogged, "trial", samples=True),
     "workers": Way(
         "this program, N workers", speed_program.workers, "trial", logs=True, samples=True

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.cli import search_options, with_options
+from pipeline.changes import with_options
+from pipeline.cli import search_options
 from pipeline.data_file import with_study_file
 from pipeline.ending import main
 from pipeline.errors import BadInput, ExitCode
