@@ -15,7 +15,8 @@ aside are not counted, and need the rest."""
 
 STATES_PER_FOLD = 4
 """That exist at once: before an epoch, after it, where the trial was best, and where the best trial
-was. (Initial states stay on the host: they are needed once a trial.)"""
+was. (Initial states stay on the host: they are needed once a trial. An epoch that is begun ahead
+makes a fifth, on processors, of models whose epochs take no second.)"""
 
 ENGINES = 2
 """That hold rows at once: the search's, and another one that is measured, or the refit's."""
@@ -28,13 +29,15 @@ class Holding:
     rows: with labels and weights; of every fold, where each has a preprocessed copy of its own
     state: of one fold: weights, optimizer slots, metrics, seed generators
     n_folds: that have a state each
-    n_programs: kept at once, each with the variables of a model
+    n_programs: kept at once
+    n_lanes: folds that train at once, each in variables of its own of every program
     """
 
     rows: int
     state: int
     n_folds: int
     n_programs: int = 1
+    n_lanes: int = 1
 
     @property
     def all_rows(self) -> int:
@@ -44,15 +47,16 @@ class Holding:
     @property
     def all_states(self) -> int:
         """Bytes of all states that exist at once, and of the programs' variables."""
-        return (self.n_folds * STATES_PER_FOLD + self.n_programs) * self.state
+        return (self.n_folds * STATES_PER_FOLD + self.n_programs * self.n_lanes) * self.state
 
     @property
     def states_at_work(self) -> int:
-        """Bytes of what the device needs in any case: one fold's states before and after its epoch.
+        """Bytes of what the device needs in any case.
 
-        And the programs' variables.
+        Of the folds that train, the states before and after their epoch; and the programs'
+        variables.
         """
-        return (2 + self.n_programs) * self.state
+        return (2 + self.n_programs) * self.n_lanes * self.state
 
 
 @dataclass(frozen=True)

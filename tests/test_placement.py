@@ -49,6 +49,12 @@ def test_every_program_that_is_kept_has_variables_on_the_device():
     assert place(several, needing(940)).states_on_device is True
 
 
+def test_folds_that_train_at_once_have_states_and_variables_each():
+    at_once = replace(HOLDING, n_programs=2, n_lanes=3)
+    assert at_once.states_at_work == 3 * (2 + 2) * 10
+    assert at_once.all_states == (4 * 4 + 3 * 2) * 10
+
+
 @pytest.mark.parametrize(
     ("n_bytes", "text"),
     [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1234567, "1.23 MB"), (999_600_000, "1 GB"),

@@ -85,6 +85,9 @@ class Program(Protocol):
     def lanes(self) -> Lanes:
         """How many folds may be in `run_epoch` at once. All else is called by one thread."""
 
+    def prepare(self, fold: int) -> None:
+        """Make ready whatever a whole epoch of the fold runs: lanes only run it."""
+
     def initial_state(self, fold: int) -> State:
         """Return the state before the first epoch: a function of (study seed, fold)."""
 

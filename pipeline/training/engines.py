@@ -9,8 +9,8 @@ from pipeline.folds import Fold
 from pipeline.spec import StudySpec
 from pipeline.training.devices import Device
 from pipeline.training.engine import Mode
+from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
-from pipeline.training.programs import KerasEngine
 from pipeline.training.resident import ResidentEngine
 from pipeline.training.streaming import StreamingEngine
 

@@ -92,6 +92,8 @@ class LockstepTraining:
             schedule = OptimizerSchedule(schedule)
         self._schedule = schedule or program.schedule(params) or Constant()
         self._objective, self._seed = spec.objective, spec.seed
+        for index in self._folds:
+            program.prepare(index)
         self._states = {index: program.initial_state(index) for index in self._folds}
         self._metrics: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
         self._keeps_row_losses = keeps_row_losses

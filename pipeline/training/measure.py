@@ -23,9 +23,9 @@ from pipeline.spec import StudySpec
 from pipeline.training.architectures import n_architectures
 from pipeline.training.engine import Engine, Mode, NotResident, XlaRefused
 from pipeline.training.engines import engine_for
+from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
 from pipeline.training.lockstep import LockstepTraining
-from pipeline.training.programs import KerasEngine
 
 TIMED_SECS = 0.5
 """Epochs are timed for so long, and at least three; the fastest counts, since noise only adds."""

@@ -1,195 +1,41 @@
-"""What every engine does alike: rows collected once, programs kept, states begun from new models.
-
-A program is keyed by every parameter except those of the learning rates, since any other may be
-baked into the trace as a Python constant. Folds and trials swap their states in and out of it.
-"""
+"""What every architecture does alike: one model, and states that are swapped in and out of it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipeline.data import Dataset
 from pipeline.errors import unknown_name
-from pipeline.folds import Fold, as_weights, training_weights
 from pipeline.nest import Nest
-from pipeline.placement import SHARE, STATES_PER_FOLD, Holding, place, size
-from pipeline.preprocessing import preprocessed
 from pipeline.schedules import Schedule
-from pipeline.spec import StudySpec
-from pipeline.training.architectures import n_architectures, program_key
-from pipeline.training.devices import HOST, Device, training_device
-from pipeline.training.engine import FoldEpoch, Mode, NotResident, Program, State
+from pipeline.training.devices import HOST
+from pipeline.training.engine import FoldEpoch, State
 from pipeline.training.gradients import Registered
 from pipeline.training.lanes import Lanes
 from pipeline.training.models import (
     assign,
-    baked_in,
     build,
     first_rows,
     fold_seed,
     inner,
-    labels,
     named_outputs,
     optimizer_of,
     trained_variables,
-    under_policy,
     values_of,
     weigh_batches_as_fit,
     xla_wish,
 )
 from pipeline.training.optimizer_schedule import OptimizerSchedule
-from pipeline.training.rows import Arrays, n_bytes, take
+from pipeline.training.rows import take
 
-MAX_PROGRAMS = 8
-"""Programs kept; the least recently used goes first."""
-
-
-class KerasEngine(ABC):
-    """Makes programs for a study's folds, and keeps the last few.
-
-    folds: the study's, or one fold without validation rows for the refit
-    say: where a line for the user goes
-    device: where to train; None is the first GPU, or else the processor
-    Raises BadInput when a transformer or the data cannot be used.
-    """
-
-    mode: Mode
-    lanes: Lanes
-    in_turn = False
-
-    rows_on_device: bool
-    """Whether all rows stay on the device, rather than being brought there batch by batch."""
-
-    def __init__(
-        self,
-        spec: StudySpec,
-        data: Dataset,
-        folds: Sequence[Fold],
-        *,
-        say: Callable[[str], None] = lambda line: None,
-        device: Device | None = None,
-    ) -> None:
-        self.spec = spec
-        self.folds = {fold.index: fold for fold in folds}
-        self.say = say
-        self.device = device or training_device()
-        self.preprocessors: dict[int, Any] = {}
-        self.arrays: dict[int, Arrays] = {}
-        self._collect(data)
-        self._row_bytes = n_bytes(self.arrays.values())
-        self._programs: OrderedDict[tuple, KerasProgram] = OrderedDict()
-        self._n_compiled_before = 0
-        self._baked: tuple[str, ...] | None = None
-        self._said: set[str] = set()
-
-    @property
-    def n_compiled(self) -> int:
-        """Programs compiled so far, also those that are no longer kept."""
-        return self._n_compiled_before + sum(p.n_compiled for p in self._programs.values())
-
-    def program(self, params: Mapping[str, Any]) -> KerasProgram:
-        """Return the program for these parameters, made if need be.
-
-        Raises BadInput when the model cannot be built, does not fit the data, or cannot be trained
-        by this engine.
-        """
-        key = self._key(params)
-        if key in self._programs:
-            self._programs.move_to_end(key)
-            return self._programs[key]
-        registered = Registered()
-        with self.scope(), registered.noted():
-            program = self._new_program(params)
-        program.registered = registered
-        self._settle(program)
-        self._programs[key] = program
-        if len(self._programs) > MAX_PROGRAMS:
-            _, oldest = self._programs.popitem(last=False)
-            self._n_compiled_before += oldest.n_compiled
-            oldest.registered.forget()
-        return program
-
-    def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
-        """Whether trials of these parameters share a program, without making it."""
-        return self._key(params) == self._key(others)
-
-    def say_once(self, line: str) -> None:
-        """Tell the user something that is true of every trial, the first time."""
-        if line not in self._said:
-            self._said.add(line)
-            self.say(line)
-
-    def _key(self, params: Mapping[str, Any]) -> tuple:
-        return program_key(params, self.spec.rate_parameters, self._baked_in(params))
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Build, trace and train in the block: on this device, under the study's dtype policy."""
-        with under_policy(self.spec), tf.device(self.device.name):
-            yield
-
-    def holding(self, program: Program | None = None) -> Holding:
-        """Return what this engine holds in memory with such a program, or without one."""
-        n_programs = int(min(MAX_PROGRAMS, n_architectures(self.spec)))
-        state = program.state_bytes if program else 0
-        return Holding(self._row_bytes, state, len(self.folds), n_programs)
-
-    def _settle(self, program: KerasProgram) -> None:
-        """Decide where a program's states stay, now that it is known what one holds."""
-        holding = self.holding(program)
-        if self.rows_on_device:
-            self._require_room(holding)
-        else:
-            holding = replace(holding, rows=0)
-        if not (self.device.is_host or place(holding, self.device.memory).states_on_device):
-            self.say_once(
-                f"{holding.n_folds} folds' states of {size(holding.state)}, {STATES_PER_FOLD} of "
-                f"each, do not fit in {SHARE:.0%} of {self.device}: each is brought there for its "
-                "epoch and taken back"
-            )
-            program.keeps_states_on = HOST
-
-    def _require_room(self, holding: Holding) -> None:
-        """Raise NotResident when the rows do not fit beside the states of the fold that trains."""
-        if not place(holding, self.device.memory).rows_on_device:
-            raise NotResident(
-                f"its rows, {size(holding.all_rows)} while two engines hold them, do not fit "
-                f"beside one fold's states, {size(holding.states_at_work)}, in {SHARE:.0%} of "
-                f"{self.device}"
-            )
-
-    @abstractmethod
-    def _new_program(self, params: Mapping[str, Any]) -> KerasProgram: ...
-
-    def _baked_in(self, params: Mapping[str, Any]) -> tuple[str, ...]:
-        if self._baked is None:
-            self._baked = baked_in(self.spec, params)
-            if self._baked:
-                self.say_once(
-                    f"build_model uses {' and '.join(self._baked)} for more than the learning "
-                    "rate: trials that differ in it are compiled one by one"
-                )
-        return self._baked
-
-    def _collect(self, data: Dataset) -> None:
-        """Collect rows, labels and weights; without preprocessing, folds share rows."""
-        y, weight = labels(data.y), data.sample_weight
-        validation_weight = None if weight is None else as_weights(weight, data.y)
-        shared = None
-        for index, fold in self.folds.items():
-            if shared is None or self.spec.preprocess is not None:
-                shared, self.preprocessors[index] = preprocessed(data, fold, self.spec.preprocess)
-            train_weight = training_weights(data, fold, self.spec.class_weight)
-            self.arrays[index] = Arrays(shared, y, train_weight, validation_weight)
+if TYPE_CHECKING:
+    from pipeline.training.keras_engine import KerasEngine
 
 
 class KerasProgram(ABC):
@@ -266,6 +112,10 @@ class KerasProgram(ABC):
     def compiles(self) -> bool:
         """Whether the epoch is known to compile, without compiling it."""
         return False
+
+    @abstractmethod
+    def prepare(self, fold: int) -> None:
+        """Make ready whatever a whole epoch of the fold runs, in the caller's thread."""
 
     def initial_state(self, fold: int) -> State:
         """Return the fold's state before its first epoch, from a freshly built model.

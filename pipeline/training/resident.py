@@ -14,8 +14,9 @@ from pipeline.spec import StudySpec
 from pipeline.training.compiled_epoch import CompiledEpoch, Rows
 from pipeline.training.devices import HOST, Device, n_lanes
 from pipeline.training.engine import FoldEpoch, Mode, NotResident, State
+from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
-from pipeline.training.programs import KerasEngine, KerasProgram, on_device
+from pipeline.training.programs import KerasProgram, on_device
 from pipeline.training.rows import put_on_device
 
 
@@ -39,12 +40,12 @@ class ResidentEngine(KerasEngine):
         device: Device | None = None,
     ) -> None:
         super().__init__(spec, data, folds, say=say, device=device)
+        self.lanes = Lanes(min(n_lanes(), len(folds)))
         self._require_room(self.holding())
         with tf.device(self.device.name):
             put_on_device(self.arrays)
         self.jit = jit
         self.mode: Mode = "xla" if jit else "plain"
-        self.lanes = Lanes(min(n_lanes(), len(folds)))
 
     def _new_program(self, params: Mapping[str, Any]) -> ResidentProgram:
         return ResidentProgram(self, params)
@@ -89,11 +90,10 @@ class ResidentProgram(KerasProgram):
         """One per pair of last-batch sizes."""
         return self.epoch.n_compiled
 
-    def initial_state(self, fold: int) -> State:
-        """Return the fold's state before its first epoch, with its program traced."""
+    def prepare(self, fold: int) -> None:
+        """Trace what a whole epoch of the fold runs, unless that was done before."""
         with self._scope():
             self.epoch.prepare(*self._example(self._engine.folds[fold]))
-        return super().initial_state(fold)
 
     def _run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray

@@ -26,9 +26,10 @@ from pipeline.errors import BadInput
 from pipeline.training.devices import HOST
 from pipeline.training.engine import FoldEpoch, Mode, State
 from pipeline.training.hidden_state import PYTHON, RANDOM, called, resources
+from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
 from pipeline.training.models import assign, inner, optimizer_of, telling_line, values_of
-from pipeline.training.programs import KerasEngine, KerasProgram, on_device
+from pipeline.training.programs import KerasProgram, on_device
 from pipeline.training.row_losses import watched_test_step, why_no_row_losses
 
 
@@ -71,6 +72,9 @@ class StreamingProgram(KerasProgram):
         drawn = {call for graph in self._graphs for call in called(graph, RANDOM)}
         self._draws_in_graphs = bool(drawn)
         self._say(drawn)
+
+    def prepare(self, fold: int) -> None:
+        """Do nothing: Keras traces where its functions are first called."""
 
     def _run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray

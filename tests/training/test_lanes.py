@@ -46,6 +46,9 @@ class Counting:
         self.n_running = self.most = 0
         self._lock = threading.Lock()
 
+    def prepare(self, fold):
+        pass
+
     def initial_state(self, fold):
         return (0,)
 

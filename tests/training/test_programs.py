@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.python.framework.func_graph import FuncGraph
 
 from pipeline.folds import Fold
-from pipeline.training import programs
+from pipeline.training import keras_engine
 from tests.training.fit import fit
 from tests.training.models import (
     advanced,
@@ -80,7 +80,7 @@ def test_a_program_is_compiled_per_architecture_and_pair_of_last_batch_sizes():
 
 
 def test_programs_are_bounded_and_one_made_again_gives_the_same_curves(monkeypatch):
-    monkeypatch.setattr(programs, "MAX_PROGRAMS", 1)
+    monkeypatch.setattr(keras_engine, "MAX_PROGRAMS", 1)
     case_ = case(seeded_dropout_of, params={"dropout": 0.1})
     engine = case_.engine()
     first_program = engine.program(case_.params)
@@ -98,7 +98,7 @@ def n_graphs() -> int:
 
 
 def test_a_program_that_is_dropped_leaves_no_graph_behind(mode, monkeypatch):
-    monkeypatch.setattr(programs, "MAX_PROGRAMS", 1)
+    monkeypatch.setattr(keras_engine, "MAX_PROGRAMS", 1)
     case_ = case(seeded_dropout_of, params={"dropout": 0.1})
     engine, counts = case_.engine(mode), []
     for rate in (0.1, 0.2, 0.3):
