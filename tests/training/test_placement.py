@@ -126,7 +126,7 @@ def too_small() -> Device:
 
 def test_rows_that_do_not_fit_make_a_new_study_stream_with_the_reason(monkeypatch):
     case_, small = case(dense), too_small()
-    monkeypatch.setattr("pipeline.training.programs.training_device", lambda: small)
+    monkeypatch.setattr("pipeline.training.keras_engine.training_device", lambda: small)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
     assert measured.timing.mode == "stream"
     rows = size(2 * held_by("stream").rows)
