@@ -78,6 +78,11 @@ class Folds(Sequence[Fold]):
         return self.folds[index]
 
     @property
+    def is_in_order(self) -> bool:
+        """Whether each fold validates on rows that come after those it trains on."""
+        return all(fold.train.max() < fold.validation.min() for fold in self.folds)
+
+    @property
     def n_repeats(self) -> int:
         """How often the splitter split all rows anew, as RepeatedKFold does; 1 for any other."""
         n_validated = np.bincount(
@@ -108,33 +113,6 @@ class Folds(Sequence[Fold]):
         return digest.hexdigest()
 
 
-def set_test_rows_aside(
-    data: Dataset, test_size: float | int, seed: int
-) -> tuple[Dataset, Dataset | None]:
-    """Return (development rows, test rows); the latter None when `test_size` is 0.
-
-    Stratified where y is classes. By whole groups where there are groups: `test_size` is then a
-    share or a count of groups.
-    """
-    if not test_size:
-        return data, None
-    if data.validation_rows is not None:
-        raise BadInput(
-            "test_size goes with a splitter; with a fixed validation set, keep test rows out of "
-            "load_data() yourself"
-        )
-    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
-
-    kind = ShuffleSplit
-    if data.groups is not None:
-        kind = GroupShuffleSplit
-    elif data.is_classification:
-        kind = StratifiedShuffleSplit
-    splitter = kind(n_splits=1, test_size=test_size, random_state=seed)
-    development, test = _draw(splitter, data, f"test_size={test_size}")[0]
-    return data.take(np.sort(development)), data.take(np.sort(test))
-
-
 def split(data: Dataset, splitter: Any, seed: int) -> Folds:
     """Draw the study's folds once.
 
@@ -154,7 +132,7 @@ def split(data: Dataset, splitter: Any, seed: int) -> Folds:
         return Folds((Fold(0, train, data.validation_rows),), data.n_rows)
     splitter = _seeded(default_splitter(data) if splitter is None else splitter, seed)
     _refuse_too_many_folds(splitter, data)
-    drawn = _draw(splitter, data, f"splitter {splitter!r}")
+    drawn = draw(splitter, data, f"splitter {splitter!r}")
     folds = tuple(Fold(index, train, validation) for index, (train, validation) in enumerate(drawn))
     _refuse_parted_groups(folds, data, splitter)
     return Folds(folds, data.n_rows)
@@ -238,6 +216,30 @@ def training_weights(data: Dataset, fold: Fold, class_weight: ClassWeight | None
     return of_row if weights is None else of_row * weights.astype(np.float32)
 
 
+def draw(splitter: Any, data: Dataset, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return what a splitter makes of the rows: (training, validation) row numbers of each fold.
+
+    name: of what the splitter stands for, for the message
+    Raises BadInput when it refuses.
+    """
+    x, y = data.x, data.y
+    if type(splitter).__module__.startswith("sklearn."):
+        if is_several(y) and "Stratified" in type(splitter).__name__:
+            raise BadInput(
+                f"{name} stratifies by one column of classes, got y as {described(y)}; use KFold, "
+                "or a splitter of your own, which is given all of y"
+            )
+        x = np.arange(data.n_rows) if is_several(x) else x
+        y = None if is_several(y) else y
+    try:
+        with warnings.catch_warnings():
+            # A splitter's warning is about these very rows: it must be read before training.
+            warnings.simplefilter("error", UserWarning)
+            return list(splitter.split(x, y, data.groups))
+    except (ValueError, TypeError, UserWarning) as error:
+        raise BadInput(f"{name} cannot split {data.n_rows} rows: {error}") from error
+
+
 def _seeded(splitter: Any, seed: int) -> Any:
     if not hasattr(splitter, "split"):
         raise BadInput(
@@ -286,22 +288,3 @@ def _refuse_parted_groups(folds: Sequence[Fold], data: Dataset, splitter: Any) -
                 f"both sides of fold {fold.index} by {splitter!r}; use GroupKFold, or load data "
                 "without groups"
             )
-
-
-def _draw(splitter: Any, data: Dataset, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    x, y = data.x, data.y
-    if type(splitter).__module__.startswith("sklearn."):
-        if is_several(y) and "Stratified" in type(splitter).__name__:
-            raise BadInput(
-                f"{name} stratifies by one column of classes, got y as {described(y)}; use KFold, "
-                "or a splitter of your own, which is given all of y"
-            )
-        x = np.arange(data.n_rows) if is_several(x) else x
-        y = None if is_several(y) else y
-    try:
-        with warnings.catch_warnings():
-            # A splitter's warning is about these very rows: it must be read before training.
-            warnings.simplefilter("error", UserWarning)
-            return list(splitter.split(x, y, data.groups))
-    except (ValueError, TypeError, UserWarning) as error:
-        raise BadInput(f"{name} cannot split {data.n_rows} rows: {error}") from error

@@ -12,9 +12,10 @@ from pipeline import training
 from pipeline.curves import FoldCurves
 from pipeline.data import Dataset, load
 from pipeline.files import write_whole
-from pipeline.folds import Folds, set_test_rows_aside, split, untrained_classes
+from pipeline.folds import Folds, split, untrained_classes
 from pipeline.machine import n_cores
 from pipeline.nest import described, is_several
+from pipeline.set_aside import set_test_rows_aside
 from pipeline.spec import StudySpec
 from pipeline.study_file import source_of
 
@@ -92,7 +93,7 @@ def pose(
     Raises BadInput, before anything is trained or written.
     """
     data = load(spec.load_data)
-    development, test = set_test_rows_aside(data, spec.test_size, spec.seed)
+    development, test = set_test_rows_aside(data, spec.test_size, spec.seed, spec.splitter)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
     devices = training.set_up(
         question.threads_for(n_workers), gpu_share=gpu_share, deterministic=spec.deterministic

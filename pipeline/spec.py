@@ -147,7 +147,7 @@ class StudySpec:
     pruner: an Optuna pruner; None is the median with a warm-up of a ninth of the horizon
     rule: which epoch to choose from the best trial's curves
     test_size: rows set aside from the search and scored once: a share (float) or a count (int);
-        of groups, where the data has them
+        of groups, where the data has them; the last rows where the splitter is a TimeSeriesSplit
     engine: "auto" finds out once per study whether the model runs in compiled epochs and whether
         XLA pays; "plain" and "xla" decide; "stream" trains step by step, as Keras's `fit` does
     threads: of TensorFlow's operations; None is one per core

@@ -19,7 +19,6 @@ from pipeline.folds import (
     Fold,
     Folds,
     expected_n_folds,
-    set_test_rows_aside,
     split,
     untrained_classes,
 )
@@ -207,13 +206,6 @@ def test_a_splitter_of_ones_own_is_given_all_inputs_and_outputs():
     assert folds.hash == split(CLASSIFICATION, StratifiedKFold(5, shuffle=True), seed=0).hash
 
 
-def test_test_rows_of_several_parts_are_set_aside():
-    development, test = set_test_rows_aside(SEVERAL, 4, seed=0)
-    assert test is not None
-    assert development.n_rows == 48
-    assert len(test.y["size"]) == len(test.x[1]) == 12
-
-
 # Frozen and hashed
 
 
@@ -242,59 +234,6 @@ def test_hash_is_of_every_row_and_its_side():
     assert len({folds.hash for folds in several}) == len(several)
     as_int32 = Fold(0, np.arange(3, dtype=np.int32), np.array([3], dtype=np.int32))
     assert Folds((as_int32,), 5).hash == several[0].hash
-
-
-# Test rows
-
-
-def test_no_test_rows_by_default():
-    assert set_test_rows_aside(CLASSIFICATION, 0, seed=0) == (CLASSIFICATION, None)
-
-
-@pytest.mark.parametrize(("size", "n_test"), [(0.2, 12), (9, 9), (1, 1)])
-def test_test_rows_are_set_aside_once(size, n_test):
-    numbered = Dataset(np.arange(60), VALUES)
-    development, test = set_test_rows_aside(numbered, size, seed=3)
-    assert test is not None
-    assert (development.n_rows, test.n_rows) == (60 - n_test, n_test)
-    assert sorted([*development.x, *test.x]) == list(range(60))
-    _, again = set_test_rows_aside(numbered, size, seed=3)
-    _, other = set_test_rows_aside(numbered, size, seed=4)
-    assert again is not None
-    assert other is not None
-    assert test.fingerprint == again.fingerprint != other.fingerprint
-
-
-def test_test_rows_of_classes_are_stratified():
-    _, test = set_test_rows_aside(CLASSIFICATION, 0.2, seed=0)
-    assert test is not None
-    assert np.bincount(test.y).tolist() == [6, 4, 2]
-
-
-def test_test_rows_are_whole_groups():
-    development, test = set_test_rows_aside(Dataset(X, CLASSES, groups=GROUPS), 4, seed=0)
-    assert test is not None
-    assert test.groups is not None
-    assert development.groups is not None
-    assert len(set(test.groups)) == 4
-    assert not set(test.groups) & set(development.groups)
-
-
-@pytest.mark.parametrize(
-    ("data", "size", "says"),
-    [
-        (REGRESSION, 60, "test_size=60 cannot split 60 rows"),
-        (CLASSIFICATION, 2, "test_size=2 cannot split 60 rows: .* number of classes"),
-        (
-            Dataset(X, VALUES, validation_rows=np.array([1])),
-            5,
-            "fixed validation set, keep test rows out",
-        ),
-    ],
-)
-def test_test_rows_that_cannot_be_are_refused(data, size, says):
-    with pytest.raises(BadInput, match=says):
-        set_test_rows_aside(data, size, seed=0)
 
 
 def test_repeats_are_recognised_by_their_validation_rows():

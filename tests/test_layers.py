@@ -27,6 +27,7 @@ LEAVES: dict[str, set[str]] = {
     "data": {"errors", "nest"},
     "folds": {"data", "errors", "nest"},
     "preprocessing": {"data", "errors", "folds", "nest"},
+    "set_aside": {"data", "errors", "folds"},
     "choice": {"curves", "errors"},
     "uncertainty": {"errors"},
     "confirmation": {"errors", "objective", "uncertainty"},

@@ -100,13 +100,13 @@ def _of_images(asked: Asked, rows: Rows, model: SavedModel | None) -> Inputs:
 
 def _load_table(asked: Asked, rows: Rows) -> str:
     lines = ["def load_data():"]
-    if rows.time_is_date:
+    if rows.ordered_by == "dates":
         lines.append("    import pandas as pd\n")
     lines.append("    table = pipeline.read_table(DATA, project_of=__file__)")
     if rows.n_without_target:
         lines.append(f"    table = table.dropna(subset={quoted(list(rows.target.names))})")
     if asked.time is not None:
-        key = "key=pd.to_datetime, " if rows.time_is_date else ""
+        key = "key=pd.to_datetime, " if rows.ordered_by == "dates" else ""
         lines.append(f'    table = table.sort_values({quoted(asked.time)}, {key}kind="stable")')
     several = len(rows.target.names) > 1
     column = f"table[{quoted(list(rows.target.names) if several else rows.target.names[0])}]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from pipeline.data_file.columns import is_date
 from pipeline.data_file.reading import class_numbers, plain, read_arrays, read_table
 from pipeline.data_file.target import Target, target_of
 from pipeline.errors import BadInput, unknown_name
-from pipeline.folds import set_test_rows_aside
+from pipeline.set_aside import set_test_rows_aside
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Rows:
     target: what they are
     groups: [n_rows] or None
     n_without_target: rows left out since their target is missing
-    time_is_date: whether the rows were ordered by dates; by numbers otherwise
+    ordered_by: what the rows were ordered by, "dates" or "numbers"; None where they were not
     """
 
     features: Any
@@ -34,7 +34,7 @@ class Rows:
     target: Target
     groups: np.ndarray | None = None
     n_without_target: int = 0
-    time_is_date: bool = False
+    ordered_by: Literal["dates", "numbers"] | None = None
 
     @property
     def is_image(self) -> bool:
@@ -51,8 +51,11 @@ class Rows:
 
     def development(self, test_size: float, seed: int) -> np.ndarray:
         """Return the numbers of the rows that are not set aside."""
+        from sklearn.model_selection import TimeSeriesSplit
+
+        splitter = None if self.ordered_by is None else TimeSeriesSplit()
         numbered = Dataset(np.arange(len(self.targets))[:, np.newaxis], self.y, groups=self.groups)
-        return set_test_rows_aside(numbered, test_size, seed)[0].x[:, 0]
+        return set_test_rows_aside(numbered, test_size, seed, splitter)[0].x[:, 0]
 
 
 def rows_of(asked: Asked, project_of: Path) -> Rows:
@@ -71,15 +74,15 @@ def _of_table(asked: Asked, project_of: Path) -> Rows:
     whole = table.dropna(subset=list(asked.targets))
     if not len(whole):
         raise BadInput(f"target {', '.join(map(repr, asked.targets))} must have values, got none")
-    time_is_date = False
+    ordered_by: Literal["dates", "numbers"] | None = None
     if asked.time is not None:
         times = whole[asked.time]
-        time_is_date = is_date(times)
+        ordered_by = "dates" if is_date(times) else "numbers"
         _refuse_gaps(times, "--time")
-        if not time_is_date and times.dtype.kind not in "iuf":
+        if ordered_by == "numbers" and times.dtype.kind not in "iuf":
             raise BadInput(f"--time must be a column of dates or numbers, got {asked.time!r}")
         try:
-            key = pd.to_datetime if time_is_date else None
+            key = pd.to_datetime if ordered_by == "dates" else None
             whole = whole.sort_values(asked.time, key=key, kind="stable")
         except (ValueError, TypeError) as error:
             raise BadInput(f"--time must be a column of dates or numbers: {error}") from error
@@ -94,7 +97,7 @@ def _of_table(asked: Asked, project_of: Path) -> Rows:
         target=target_of(targets, asked.task),
         groups=groups,
         n_without_target=len(table) - len(whole),
-        time_is_date=time_is_date,
+        ordered_by=ordered_by,
     )
 
 

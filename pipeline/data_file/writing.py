@@ -25,7 +25,6 @@ from pipeline.data_file.source import (
     source_of_value,
 )
 from pipeline.data_file.target import centres_and_scales
-from pipeline.errors import BadInput
 from pipeline.spec import StudySpec
 from pipeline.study_file import home_of
 
@@ -59,11 +58,6 @@ def study_for(asked: Asked, options: argparse.Namespace, path: Path) -> Written:
     rows = rows_of(asked, path)
     model = None if asked.model is None else described(asked.model.absolute())
     spec = with_options(default_spec(asked, rows), options)
-    if asked.time is not None and spec.test_size:
-        raise BadInput(
-            "--time must have test_size=0, as test rows are drawn from everywhere, got "
-            f"{spec.test_size}; keep the latest rows in a file of their own"
-        )
     known = rows.development(spec.test_size, spec.seed)
     inputs = inputs_for(asked, rows, known, model)
     splitter, folds = splitter_for(asked, rows, known)

@@ -17,9 +17,10 @@ from pipeline import optimization, training
 from pipeline.curves import FoldCurves
 from pipeline.data import Dataset, load
 from pipeline.errors import NoResult
-from pipeline.folds import Fold, set_test_rows_aside, split
+from pipeline.folds import Fold, split
 from pipeline.results import Outcome, TrialResult
 from pipeline.schedules import Constant
+from pipeline.set_aside import set_test_rows_aside
 from pipeline.spec import StudySpec
 from tests.benchmarks.rules_differences import Record
 

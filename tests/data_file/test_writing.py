@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.data import load
 from pipeline.errors import BadInput
-from pipeline.folds import set_test_rows_aside, split
+from pipeline.folds import split
 from pipeline.preprocessing import preprocessed
+from pipeline.set_aside import set_test_rows_aside
 from pipeline.study_file import source_in
 from tests.data_file.tables import spec_for, table, text_for, write
 
@@ -92,10 +93,17 @@ def test_ordered_rows_are_validated_by_later_ones(tmp_path):
     assert f"CENTRES = [{np.mean(np.arange(10.0) ** 2):.1f}" in text_for(
         data, "--target", "value", "--time", "day", "--drop", "label"
     )
-    with pytest.raises(BadInput, match="--time must have test_size=0"):
-        text_for(
-            data, "--target", "value", "--time", "day", "--drop", "label", "--set", "test_size=0.1"
-        )
+
+
+def test_of_ordered_rows_the_last_are_set_aside(tmp_path):
+    colour = np.array(["red"] * 30 + ["blue"] * 24 + ["seen last"] * 6, dtype=object)
+    frame = table(day=np.arange(60), value=np.arange(60.0), colour=colour)
+    arguments = ("--target", "value", "--time", "day", "--drop", "label")
+    data = write(tmp_path, frame.iloc[np.random.default_rng(0).permutation(60)])
+    assert "seen last" in text_for(data, *arguments)
+    text = text_for(data, *arguments, "--set", "test_size=0.1")
+    assert "seen last" not in text
+    assert "test_size=0.1" in text
 
 
 def test_a_small_class_makes_fewer_folds(tmp_path):
