@@ -166,7 +166,8 @@ def refuse_not_numbers(name: str, values: np.ndarray, advice: str = "") -> None:
     if values.dtype.kind not in "fiub":
         got = f"dtype {values.dtype}"
         if values.size:
-            got += f" (the first value is {values.ravel()[:1].tolist()[0]!r})"
+            first = repr(values.ravel()[:1].tolist()[0])
+            got += f" (the first value is {first if len(first) <= 60 else first[:59] + '…'})"
         raise BadInput(f"{name} must be numbers, got {got}" + (f"; {advice}" if advice else ""))
 
 

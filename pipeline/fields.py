@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pipeline.errors import BadInput, require
@@ -47,3 +47,46 @@ def require_function(name: str, value: Any, kind: str, *arguments: Any) -> None:
         raise BadInput(f"{name} must be a function {kind}, got {value!r}: {error}") from error
     except ValueError:  # written in C, without a signature
         return
+
+
+def is_layer(value: Any) -> bool:
+    """Whether this is one of Keras's layers, told without Keras."""
+    return hasattr(value, "compute_output_spec") and not isinstance(value, type)
+
+
+def is_function(preprocess: Any) -> bool:
+    """Whether this is a function that makes what preprocesses, and not that itself."""
+    is_made = is_layer(preprocess) or hasattr(preprocess, "transform")
+    return callable(preprocess) and not is_made and not isinstance(preprocess, type)
+
+
+def preprocess_functions(preprocess: Any) -> list[Callable[[], Any]]:
+    """Return the user's own functions in what StudySpec.preprocess is."""
+    each = preprocess.values() if isinstance(preprocess, Mapping) else [preprocess]
+    return [one for one in each if is_function(one)]
+
+
+def check_preprocess(preprocess: Any) -> None:
+    """Raise BadInput unless this is what StudySpec.preprocess may be."""
+    for each in preprocess.values() if isinstance(preprocess, Mapping) else [preprocess]:
+        if is_function(each):
+            require_function("preprocess", each, "() -> layer")
+        elif is_layer(each):
+            _refuse_a_vocabulary(each)
+        # A class has the same attributes as what it makes.
+        elif isinstance(each, type) or not (hasattr(each, "fit") and hasattr(each, "transform")):
+            raise BadInput(
+                "preprocess must be a scikit-learn transformer, or a function that returns a layer "
+                f"of Keras, got {each!r}; for example StandardScaler()"
+            )
+
+
+def _refuse_a_vocabulary(layer: Any) -> None:
+    """Refuse layers that start TensorFlow, before its threads are set, where a study is read."""
+    for each in (layer, *getattr(layer, "layers", ())):
+        if hasattr(each, "get_vocabulary"):
+            name = type(each).__name__
+            raise BadInput(
+                f"preprocess must be a function that returns the {name}, since making one starts "
+                f"TensorFlow, got the layer; for example lambda: {name}(max_tokens=…)"
+            )

@@ -35,7 +35,7 @@ def as_nest(name: str, values: Any) -> Nest:
     is_sequence = isinstance(values, tuple | list) and len(values) > 0
     if is_sequence and all(getattr(part, "ndim", 0) > 0 for part in values):
         return tuple(_as_part(f"{name}[{i}]", part) for i, part in enumerate(values))
-    return as_array(name, values)
+    return _as_rows(name, values)
 
 
 def as_array(name: str, values: Any) -> np.ndarray:
@@ -100,4 +100,14 @@ def _as_part(name: str, values: Any) -> np.ndarray:
         raise BadInput(
             f"{name} must be an array, as every one of several parts, got a frame: use to_numpy()"
         )
-    return as_array(name, values)
+    return _as_rows(name, values)
+
+
+def _as_rows(name: str, values: Any) -> np.ndarray:
+    """Return an array with one entry per row; texts as objects, but where they are an array."""
+    is_list = isinstance(values, list | tuple) and len(values) > 0
+    if is_list and all(isinstance(each, str) for each in values):
+        # By itself NumPy gives each text the room of the longest.
+        return np.array(values, dtype=object)
+    array = as_array(name, values)
+    return array.astype(object) if array.dtype.kind == "T" else array  # few libraries know it

@@ -64,12 +64,18 @@ def model_input(x: Any, name: str = "X") -> np.ndarray:
             # By itself pandas makes objects of numbers and booleans.
             x = x.to_numpy(dtype=np.result_type(*dtypes))
     array = np.asarray(x)
+    if _is_text(array):
+        advice += "; of texts, lambda: keras.layers.TextVectorization(…) makes numbers"
     refuse_not_numbers(name, array, advice)
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused
             array = array.astype(np.float32)
     refuse_not_finite(name, array)
     return array
+
+
+def _is_text(array: np.ndarray) -> bool:
+    return array.dtype.kind in "UST" or any(isinstance(each, str) for each in array.ravel()[:1])
 
 
 def _check_preprocess(preprocess: Any, x: Nest) -> None:

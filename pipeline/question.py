@@ -101,7 +101,8 @@ def pose(
     training.check_schedules(spec)
     model = training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
-    for remark in training.remarks_on_schedules(spec, model, question.folds[0]):
+    about_schedules = training.remarks_on_schedules(spec, model, question.folds[0])
+    for remark in (*training.remarks_on_layers(model), *about_schedules):
         say(remark)
     if spec.splitter is None and data.validation_rows is None and is_several(data.y):
         say(

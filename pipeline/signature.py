@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.fields import is_layer
 from pipeline.space import json_of
 from pipeline.study_file import without_addresses
 
@@ -29,6 +30,15 @@ def canonical(value: Any) -> str:
         case _ if hasattr(value, "get_params"):
             # The repr of a scikit-learn estimator leaves out the middle of a long one.
             return f"{type(value).__qualname__}({canonical(value.get_params(deep=False))})"
+        case _ if is_layer(value):
+            return f"{type(value).__qualname__}({canonical(_without_names(value.get_config()))})"
         case _ if hasattr(value, "get_config"):  # one of Keras's
             return f"{type(value).__qualname__}({canonical(value.get_config())})"
     return shown(value)
+
+
+def _without_names(config: Any) -> Any:
+    """Return a layer's configuration without names: Keras counts them on, cell by cell."""
+    if isinstance(config, Mapping):
+        return {key: _without_names(each) for key, each in config.items() if key != "name"}
+    return [_without_names(each) for each in config] if isinstance(config, list) else config

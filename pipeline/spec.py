@@ -21,7 +21,9 @@ from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput, require, unknown_name
 from pipeline.fields import (
     check_class_weight,
+    check_preprocess,
     check_test_size,
+    preprocess_functions,
     require_count,
     require_function,
     require_one_of,
@@ -130,8 +132,8 @@ class StudySpec:
     objective: the monitored metric, on validation rows, and its direction
     splitter: any scikit-learn splitter; None is five shuffled folds, stratified for classes and of
         whole groups if the data has them. A fixed validation set comes from load_data instead
-    preprocess: a scikit-learn transformer, fitted on each fold's training rows only; for several
-        inputs a dict of them by the input's name
+    preprocess: a scikit-learn transformer, or a function that returns a layer of Keras, fitted or
+        adapted on each fold's training rows only; for several inputs a dict of them by name
     class_weight: {class: weight} or "balanced"; weights the training loss
     batch_size: rows per update, unless the space samples it
     schedule: learning rate by epoch: a schedule of `pipeline`, a function of the 0-based epoch, or
@@ -282,7 +284,7 @@ class StudySpec:
         refit, the sampler and the pruner: changing those continues the study.
         """
         functions: list[Callable[..., Any]] = [self.build_model, self.load_data]
-        functions += functions_in(self.schedule)
+        functions += functions_in(self.schedule) + preprocess_functions(self.preprocess)
         parts = {
             "name": self.name,
             "space": {k: canonical(v) for k, v in sorted(self.space.items())},
@@ -324,7 +326,6 @@ _TYPES: tuple[tuple[str, Any, str], ...] = (
 # What each plug point needs: field, attributes, what it must be, an example.
 _PLUGS = (
     ("splitter", "split", "have scikit-learn's split(X, y, groups)", "KFold(5, shuffle=True)"),
-    ("preprocess", "fit transform", "be a scikit-learn transformer", "StandardScaler()"),
     ("pruner", "prune", "be an Optuna pruner", "optuna.pruners.MedianPruner()"),
     ("rule", "choose name", "have choose(curves, horizon) and a name", repr(BestOfMean())),
 )
@@ -337,13 +338,11 @@ def _check_types(spec: StudySpec) -> None:
         value = getattr(spec, name)
         if value is None and name != "rule":
             continue
-        of_inputs = name == "preprocess" and isinstance(value, Mapping)
-        for plug in value.values() if of_inputs else [value]:
-            # A class has the same attributes as what it makes.
-            if isinstance(plug, type) or not all(
-                hasattr(plug, each) for each in attributes.split()
-            ):
-                raise BadInput(f"{name} must {must}, got {plug!r}; for example {example}")
+        # A class has the same attributes as what it makes.
+        if isinstance(value, type) or not all(hasattr(value, each) for each in attributes.split()):
+            raise BadInput(f"{name} must {must}, got {value!r}; for example {example}")
+    if spec.preprocess is not None:
+        check_preprocess(spec.preprocess)
     if spec.sampler is not None:
         example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
         require_function("sampler", spec.sampler, example, 0)

@@ -24,6 +24,16 @@ def test_lists_and_sparse_matrices_become_arrays():
     np.testing.assert_array_equal(data.y, Y)
 
 
+def test_texts_take_the_room_that_they_need():
+    texts = ["short"] * 5 + ["long" * 1000]
+    for given in (texts, np.array(texts, dtype=np.dtypes.StringDType())):
+        data = Dataset({"text": given}, Y)
+        assert data.x["text"].dtype == object
+        assert data.x["text"].tolist() == texts
+    assert Dataset(texts, Y).fingerprint == Dataset(np.array(texts, object), Y).fingerprint
+    assert Dataset(texts, Y).fingerprint != Dataset([*texts[1:], "other"], Y).fingerprint
+
+
 @pytest.mark.parametrize("several", [tuple, list], ids=lambda kind: kind.__name__)
 def test_arrays_in_a_row_are_parts_and_anything_else_is_rows(several):
     data = Dataset(several([X, X[:, 0]]), several(Y.tolist()))
@@ -64,7 +74,7 @@ def test_frames_stay_frames_through_take():
             r"sample_weight\['b'\] must be ≥ 0 in every row",
         ),
         ({"x": [[1], [1, 2]]}, "X must be a rectangular array"),
-        ({"y": list("ababab")}, r"y must be numbers, got dtype <U1 .the first value is 'a'"),
+        ({"y": list("ababab")}, r"y must be numbers, got dtype object .the first value is 'a'"),
         ({"y": [1, None, 0, 1, 0, 1]}, "y must be numbers, got dtype object"),
         ({"y": [0, 1, np.nan, 1, np.inf, 1]}, r"y must be finite, got 2 .* first in row 2"),
         ({"sample_weight": ONES[:5]}, r"sample_weight must be \[6\], one per row, got \(5,\)"),

@@ -38,7 +38,7 @@ LOWER = LEAVES | {
     "study_file": {"errors", "spec"},
     "space": {"errors"},
     "fields": {"errors", "space"},
-    "signature": {"space", "study_file"},
+    "signature": {"fields", "space", "study_file"},
     "spec": {*LEAVES, "fields", "signature", "space", "study_file"},
     "results": {*LEAVES, "spec"},
     "files": {"errors"},

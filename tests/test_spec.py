@@ -121,8 +121,9 @@ EPOCHS = r"space\['max_epochs'\] must be whole numbers ≥ 1, got "
         ({"objective": "val_loss"}, "objective must be an Objective such as .*, got 'val_loss'"),
         ({"splitter": 5}, r"splitter must have scikit-learn's split.*, got 5; for example KFold"),
         ({"splitter": KFold}, "splitter must have .*, got <class"),
-        ({"preprocess": "scale"}, "preprocess must be a scikit-learn transformer, got 'scale'"),
+        ({"preprocess": "scale"}, "preprocess must be a scikit-learn transformer.*, got 'scale'"),
         ({"preprocess": StandardScaler}, "preprocess must be .*, got <class"),
+        ({"preprocess": lambda x: x}, "preprocess must be a function .* missing a required arg"),
         ({"preprocess": {"a": StandardScaler}}, "preprocess must be .*, got <class"),
         ({"class_weight": "equal"}, "class_weight must be 'balanced', a dict .*, got 'equal'"),
         ({"class_weight": [1, 2]}, r"class_weight must be .*, got \[1, 2\]"),
@@ -284,6 +285,17 @@ def test_signature_does_not_depend_on_the_order_of_class_weights():
     assert signature(class_weight=weights) == signature(
         class_weight=dict(reversed(weights.items()))
     )
+
+
+def test_signature_tells_functions_that_make_what_preprocesses():
+    def one():
+        return StandardScaler()
+
+    def other():
+        return StandardScaler(with_mean=False)
+
+    assert signature(preprocess=one) == signature(preprocess=one)
+    assert len({signature(preprocess=each) for each in (one, other, {"a": one}, None)}) == 4
 
 
 def test_signature_sees_the_middle_of_a_long_preprocess():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pipeline.nest import Nest, by_name
+from pipeline.nest import Nest, by_name, map_parts
 from pipeline.tracking.runs import StudyRun
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.updates import Model
@@ -37,7 +37,8 @@ def log_fitted_model(
     as well, and sent later; then that folder is returned.
 
     files: as from `FittedModel.save`: "model_0", a `.keras` file, and "preprocess_0", a fitted
-        transformer, if there is one; more of them predict together
+        transformer or layers, if there are any, or for one of several inputs
+        "preprocess_0:<input>"; more of them predict together
     rows, predictions: a few raw rows and what the model says of them, for the signature. MLflow
         knows several arrays as a dict alone: a tuple's parts are served as "0", "1", …
     n_epochs: the step under which MLflow shows the model
@@ -119,7 +120,8 @@ def _signature(rows: Any, predictions: Any) -> Any:
     """Return what a model takes and gives.
 
     Of a frame, texts must come as texts. Other columns may be of any kind of number: where a sample
-    has whole numbers MLflow would refuse a column that has gaps, and the other way round.
+    has whole numbers MLflow would refuse a column that has gaps, and the other way round. Texts of
+    an array are objects: MLflow lets arrays of texts pass for these, and not the other way round.
     """
     from mlflow.models import ModelSignature, infer_signature
     from mlflow.types.schema import AnyType, ColSpec, DataType, Schema, TensorSpec
@@ -127,7 +129,7 @@ def _signature(rows: Any, predictions: Any) -> Any:
     with warnings.catch_warnings():
         # Of whole numbers that may have gaps: answered below.
         warnings.simplefilter("ignore", UserWarning)
-        signature = infer_signature(rows, predictions)
+        signature = infer_signature(map_parts(_texts_as_objects, rows), predictions)
     if not hasattr(rows, "iloc"):
         return signature
     columns: list[ColSpec | TensorSpec] = [
@@ -135,6 +137,11 @@ def _signature(rows: Any, predictions: Any) -> Any:
         for column in signature.inputs.inputs
     ]
     return ModelSignature(inputs=Schema(columns), outputs=signature.outputs)
+
+
+def _texts_as_objects(part: Any) -> Any:
+    is_text = getattr(getattr(part, "dtype", None), "kind", "") == "U"
+    return part.astype(object) if is_text else part
 
 
 def _flavor(files: Mapping[str, Path]) -> dict[str, Any]:

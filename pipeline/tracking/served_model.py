@@ -15,16 +15,14 @@ class ServedModel(PythonModel):
     """One or several members, each its fitted preprocessing and its Keras model in turn."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the models in Keras's safe mode, and the transformers that their own run wrote."""
-        import joblib
+        """Load models and layers in Keras's safe mode, and transformers that their run wrote."""
         import keras
 
         files = context.artifacts
         self.members: list[tuple[Any, Any]] = []
         while (name := f"model_{len(self.members)}") in files:
             model = keras.models.load_model(files[name], compile=False, safe_mode=True)
-            preprocess = files.get(name.replace("model", "preprocess"))
-            self.members.append((model, joblib.load(preprocess) if preprocess else None))
+            self.members.append((model, _preprocess(files, name.replace("model", "preprocess"))))
 
     # MLflow warns of no hint for the input and of one that it cannot check; an array it lets pass.
     def predict(
@@ -45,6 +43,22 @@ class ServedModel(PythonModel):
         return np.mean([first, *others], axis=0)
 
 
+def _preprocess(files: dict[str, str], name: str) -> Any:
+    """Return what was fitted: a transformer, layers, a dict of them by input, or None."""
+    import joblib
+    import keras
+
+    def loaded(path: str) -> Any:
+        if path.endswith(".keras"):
+            return keras.saving.load_model(path, safe_mode=True)
+        return joblib.load(path)
+
+    whole = loaded(files[name]) if name in files else None
+    start = f"{name}:"
+    layers = {key.removeprefix(start): files[key] for key in files if key.startswith(start)}
+    return (whole or {}) | {key: loaded(path) for key, path in layers.items()} if layers else whole
+
+
 def _predict(model: Any, preprocess: Any, rows: Any) -> Any:
     if isinstance(rows, dict):
         by_input = preprocess or {}
@@ -63,8 +77,16 @@ def _predict(model: Any, preprocess: Any, rows: Any) -> Any:
 
 
 def _input(rows: Any, preprocess: Any) -> np.ndarray:
-    x = rows if preprocess is None else preprocess.transform(rows)
-    x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)
+    import keras
+
+    if isinstance(preprocess, keras.layers.Pipeline):
+        x = np.asarray(rows)
+        for layer in preprocess.layers:
+            x = layer(x)
+        x = keras.ops.convert_to_numpy(x)
+    else:
+        x = rows if preprocess is None else preprocess.transform(rows)
+        x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)
     # Object: a frame whose columns are of several kinds of number.
     return x.astype(np.float32) if x.dtype.kind in "fO" else x
 

@@ -15,6 +15,7 @@ from pipeline.training.checks import check_model  # isort: skip
 from pipeline.training.engine import Engine, Mode, Program
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
+from pipeline.training.learnt import remarks_on_layers
 from pipeline.training.lockstep import LockstepTraining, Snapshot
 from pipeline.training.measure import chosen_engine, expected_work, measured_engine, typical_params
 from pipeline.training.recover import (
@@ -49,6 +50,7 @@ __all__ = [
     "fit_on_all_rows",
     "fitted_after",
     "measured_engine",
+    "remarks_on_layers",
     "remarks_on_schedules",
     "restore",
     "say_if_not_repeated",

@@ -11,9 +11,10 @@ from pipeline.data import Dataset
 from pipeline.errors import BadInput, unknown_name
 from pipeline.folds import Fold
 from pipeline.nest import Nest
-from pipeline.preprocessing import preprocessed
 from pipeline.spec import StudySpec
+from pipeline.training.adapted import fold_rows
 from pipeline.training.check_parts import check_parts, compared
+from pipeline.training.learnt import check_layers
 from pipeline.training.measure import typical_params
 from pipeline.training.models import (
     add_variables,
@@ -33,12 +34,13 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     Raises BadInput when it cannot be built, does not fit the data or the labels, or does not log
     the monitored metric.
     """
-    x, _ = preprocessed(data, fold, spec.preprocess)
+    x, _ = fold_rows(spec, data, fold)
     params = typical_params(spec)
     model = call_builder(spec, params, fold_seed(spec.seed, fold.index))
     # First: their messages are about inputs and labels, Keras's about tensors.
     check_parts(model, x, data.y, data.sample_weight)
     check_labels(model, data.y)
+    check_layers(model)
     n_rows = int(params["batch_size"])  # a model may be made for batches of this size alone
     with under_policy(spec):
         add_variables(model, (first_rows(x, n_rows), labels(first_rows(data.y, n_rows))))

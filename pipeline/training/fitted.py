@@ -17,6 +17,7 @@ from pipeline.nest import Nest, map_parts, parts
 from pipeline.preprocessing import transformed
 from pipeline.schedules import Schedule
 from pipeline.spec import StudySpec
+from pipeline.training.adapted import AdaptedLayers
 from pipeline.training.engine import Engine, Mode
 from pipeline.training.engines import engine_for
 from pipeline.training.lockstep import LockstepTraining
@@ -80,7 +81,8 @@ class FittedModel:
     def save(self, folder: Path) -> dict[str, Path]:
         """Write the models, and their preprocessing if they have any; return the files.
 
-        Their names are `model_0`, `preprocess_0`, `model_1`, ….
+        Their names are `model_0`, `preprocess_0`, `model_1`, …; those of Keras layers for one of
+        several inputs `preprocess_0:<input>`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files = {}
@@ -88,8 +90,7 @@ class FittedModel:
             path = files[f"model_{number}"] = folder / f"model_{number}.keras"
             member.model.save(path)
             if member.preprocess is not None:
-                path = files[f"preprocess_{number}"] = folder / f"preprocess_{number}.joblib"
-                joblib.dump(member.preprocess, path)
+                files |= _saved(member.preprocess, folder, f"preprocess_{number}")
         return files
 
     def why_not_served(self, files: Mapping[str, Path], x: Nest) -> str:
@@ -103,7 +104,8 @@ class FittedModel:
                 loaded = keras.models.load_model(
                     files[f"model_{number}"], compile=False, safe_mode=True
                 )
-                again = Member(loaded, member.preprocess).predictions(x, self.batch_size)
+                preprocess = _with_layers_from(files, f"preprocess_{number}", member.preprocess)
+                again = Member(loaded, preprocess).predictions(x, self.batch_size)
             except Exception as error:
                 return next((line for line in str(error).splitlines() if line.strip()), repr(error))
             for name, part in parts("", again).items():
@@ -125,6 +127,36 @@ class FittedModel:
         return {name: float(value) for name, value in scores.items()} | {
             "loss": float(loss) - penalty
         }
+
+
+def _saved(preprocess: Any, folder: Path, name: str) -> dict[str, Path]:
+    """Write what was fitted, transformers with joblib and layers as Keras does; return the files.
+
+    In this order: of a dict, the layers' files, one for each, and one with all transformers.
+    """
+    if isinstance(preprocess, AdaptedLayers):
+        path = folder / f"{name}.keras"
+        preprocess.save(path)
+        return {name: path}
+    files: dict[str, Path] = {}
+    if isinstance(preprocess, Mapping):
+        layers = {k: each for k, each in preprocess.items() if isinstance(each, AdaptedLayers)}
+        for place, (key, each) in enumerate(layers.items()):
+            files[f"{name}:{key}"] = folder / f"{name}_{place}.keras"
+            each.save(files[f"{name}:{key}"])
+        preprocess = {k: each for k, each in preprocess.items() if k not in layers}
+    if preprocess != {}:
+        files[name] = folder / f"{name}.joblib"
+        joblib.dump(preprocess, files[name])
+    return files
+
+
+def _with_layers_from(files: Mapping[str, Path], name: str, preprocess: Any) -> Any:
+    """Return what was fitted with its layers read from their files."""
+    if isinstance(preprocess, Mapping):
+        return {k: _with_layers_from(files, f"{name}:{k}", v) for k, v in preprocess.items()}
+    is_layers = isinstance(preprocess, AdaptedLayers)
+    return preprocess.loaded(files[name]) if is_layers else preprocess
 
 
 def fit_on_all_rows(

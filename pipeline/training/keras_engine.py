@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from pipeline.data import Dataset
+from pipeline.errors import BadInput
 from pipeline.folds import Fold, as_weights, training_weights
+from pipeline.nest import Nest, parts
 from pipeline.placement import SHARE, STATES_PER_FOLD, Holding, place, size
-from pipeline.preprocessing import preprocessed
 from pipeline.spec import StudySpec
+from pipeline.training.adapted import fold_rows
 from pipeline.training.architectures import n_architectures, program_key
 from pipeline.training.devices import HOST, Device, training_device
 from pipeline.training.engine import Mode, NotResident, Program
@@ -169,6 +171,19 @@ class KerasEngine(ABC):
         shared = None
         for index, fold in self.folds.items():
             if shared is None or self.spec.preprocess is not None:
-                shared, self.preprocessors[index] = preprocessed(data, fold, self.spec.preprocess)
+                shared, self.preprocessors[index] = fold_rows(self.spec, data, fold)
+                _check_alike(index, shared, self.arrays)
             train_weight = training_weights(data, fold, self.spec.class_weight)
             self.arrays[index] = Arrays(shared, y, train_weight, validation_weight)
+
+
+def _check_alike(fold: int, x: Nest, of_folds: Mapping[int, Arrays]) -> None:
+    """Raise BadInput when rows are not of the shape that they have in the folds before."""
+    for other, arrays in of_folds.items():
+        theirs = parts("X", arrays.x)
+        for name, part in parts("X", x).items():
+            if part.shape != theirs[name].shape:
+                raise BadInput(
+                    f"preprocess must give rows of one shape in every fold, got {name} of shape "
+                    f"{part.shape} in fold {fold} and {theirs[name].shape} in fold {other}"
+                )

@@ -18,6 +18,7 @@ from pipeline.errors import BadInput
 from pipeline.nest import Nest, by_name, map_parts, parts
 from pipeline.space import values
 from pipeline.spec import StudySpec
+from pipeline.training.learnt import refusing_adapt
 
 
 def fold_seed(seed: int, fold: int) -> int:
@@ -71,7 +72,7 @@ def call_builder(spec: StudySpec, params: Mapping[str, Any], seed: int) -> keras
     # metric must have one name in all trials. There is no public call that resets this alone.
     global_state.set_global_attribute("object_name_uids", None)
     try:
-        with under_policy(spec), _noting_jit_compile():
+        with under_policy(spec), _noting_jit_compile(), refusing_adapt():
             model = spec.build_model(dict(params))
     except BadInput:
         raise
