@@ -38,18 +38,33 @@ LEVELS = """\
             list(LEVELS),
         ),"""
 
+WORDS = """\
+# Adapted to each fold's training rows: a vocabulary of its own, of the same size.
+def preprocess():
+    import keras
+
+    return keras.layers.TextVectorization(max_tokens=N_TOKENS, output_sequence_length=N_WORDS)"""
+
 IMPUTED = 'SimpleImputer(strategy="median", keep_empty_features=True)'
 
 DENSE = """\
 def build_model(params):
     import keras
 
-    layers = [keras.Input((N_INPUTS,))]
+{first}
     for _ in range(params["n_layers"]):
         layers.append(keras.layers.Dense(params["units"], activation="relu"))
         if params["dropout"]:
             layers.append(keras.layers.Dropout(params["dropout"]))
 {output}"""
+
+OF_NUMBERS = """\
+    layers = [keras.Input((N_INPUTS,))]"""
+
+OF_WORDS = """\
+    # The mean of the words' vectors. Masking what fills a text would make NaN of an empty one.
+    layers = [keras.Input((N_WORDS,)), keras.layers.Embedding(N_TOKENS, 32)]
+    layers.append(keras.layers.GlobalAveragePooling1D())"""
 
 CONVOLUTIONAL = """\
 def build_model(params):
@@ -126,9 +141,10 @@ def preprocessing(*, numbers: bool, gaps: bool, levels: bool, missing: str, scal
     return PREPROCESS_TABLE.format(transformers="\n".join(filter(None, parts)))
 
 
-def dense(target: Target) -> str:
-    """Return a builder of dense layers."""
-    return _with_loss(target, DENSE.format(output=_output(target)))
+def dense(target: Target, *, of_words: bool = False) -> str:
+    """Return a builder of dense layers, on numbers or on the words of a text."""
+    first = OF_WORDS if of_words else OF_NUMBERS
+    return _with_loss(target, DENSE.format(first=first, output=_output(target)))
 
 
 def convolutional(target: Target, shape: tuple[int, ...], brightest: float) -> str:

@@ -1,7 +1,8 @@
 """What each column of a table is, and what becomes of it: each a decision that is told.
 
 Numbers and booleans are imputed and standardised, categories become one column a level; constant
-columns and identifiers are left out; dates, free text and mixtures are refused, with advice.
+columns and identifiers are left out; dates and mixtures are refused, with advice. Free text is read
+where it is all that there is, and refused beside other columns.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ MISSING = "(missing)"
 
 HOLDS_DATES = "holds dates"
 
+HOLDS_TEXT = "holds free text"
+
+TEXT_ADVICE = (
+    "a column of texts is learned from by itself, with the others dropped, or in a study file, by "
+    "preprocess=lambda: keras.layers.TextVectorization(…)"
+)
+
 _DATE = re.compile(
     r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?\s*"
 )
@@ -43,12 +51,14 @@ class Columns:
     gaps: those of them with missing values
     levels: name → levels of each category, sorted, MISSING last where values are missing
     decisions: what was decided, in sentences
+    text: the name of the column of texts, "" if none; it has no others beside it
     """
 
     numbers: tuple[str, ...]
     gaps: tuple[str, ...]
     levels: dict[str, tuple[str, ...]]
     decisions: tuple[str, ...]
+    text: str = ""
 
     @property
     def n_inputs(self) -> int:
@@ -60,7 +70,7 @@ class Columns:
 class Found:
     """What one column was found to be.
 
-    use: "number", "category", "left out" or "refused"
+    use: "number", "category", "text", "left out" or "refused"
     why: a few words
     levels: of a category
     """
@@ -70,26 +80,31 @@ class Found:
     levels: tuple[str, ...] = ()
 
 
-def columns_of(table: Any, *, scaled: bool = True) -> Columns:
+def columns_of(table: Any, *, scaled: bool = True, may_be_text: bool = True) -> Columns:
     """Decide what becomes of each column of a table of features.
 
     table: the development rows, a pandas frame as `read_table` returns it
     scaled: whether numbers are standardised, to be told
+    may_be_text: whether a column of texts, by itself, can be learned from
     Raises BadInput, naming all columns that cannot be used and how to leave them out, or when no
     column is left.
     """
     found = {str(name): _found(table[name]) for name in table.columns}
-    if refused := {name: each.why for name, each in found.items() if each.use == "refused"}:
+    kept = [name for name, each in found.items() if each.use != "left out"]
+    is_text = may_be_text and [found[name].use for name in kept] == ["text"]
+    unusable = ("refused",) if is_text else ("refused", "text")
+    if refused := {name: each.why for name, each in found.items() if each.use in unusable}:
         told = "; ".join(f"{name!r} {why}" for name, why in refused.items())
         raise BadInput(
             f"columns must be numbers, booleans or categories, got {told}; make numbers of them "
             f"(year, month, length, …), or leave them out: --drop {drop_option(list(refused))}"
             + ("; --time orders the rows by a date" if HOLDS_DATES in refused.values() else "")
+            + (f"; {TEXT_ADVICE}" if HOLDS_TEXT in refused.values() else "")
         )
     numbers = tuple(name for name, each in found.items() if each.use == "number")
     levels = {name: each.levels for name, each in found.items() if each.use == "category"}
     left_out = {name: each.why for name, each in found.items() if each.use == "left out"}
-    if not numbers and not levels:
+    if not kept:
         raise BadInput(
             "there must be a column to learn from, besides the target, got "
             + (listed(left_out, lambda name: f"{name!r} {left_out[name]}") or "none")
@@ -114,7 +129,7 @@ def columns_of(table: Any, *, scaled: bool = True) -> Columns:
         decisions.append(
             "left out: " + listed(left_out, lambda name: f"{name!r} ({left_out[name]})")
         )
-    return Columns(numbers, gaps, levels, tuple(decisions))
+    return Columns(numbers, gaps, levels, tuple(decisions), text=kept[0] if is_text else "")
 
 
 def drop_option(names: Sequence[str]) -> str:
@@ -187,7 +202,7 @@ def _found_text(texts: list[str], *, has_gaps: bool) -> Found:
     is_many = len(levels) > min(MAX_LEVELS, max(20, len(texts) / 2))
     n_words = sum(len(text.split()) for text in texts) / len(texts)
     if is_many and n_words >= FREE_TEXT_WORDS:
-        return Found("refused", "holds free text")
+        return Found("text", HOLDS_TEXT)
     if is_many and len(levels) == len(texts):
         return Found("left out", "another text in every row: an identifier")
     if is_many:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,15 @@ from pipeline.data_file.saved import SavedModel
 from pipeline.data_file.source import constant, quoted
 from pipeline.errors import BadInput
 
+MAX_TOKENS, MAX_WORDS = 5000, 250
+"""Of a text: words that are told apart, and words that are read."""
+
+MOST_TEXTS = 0.95
+"""The share of texts that is read to the end."""
+
+N_SPECIAL = 2
+"""Tokens that no text holds: what fills a short one, and the unknown word."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -22,6 +32,7 @@ class Inputs:
     shape: of a row, preprocessed
     constants, load_data, preprocess: source; preprocess may be ""
     decisions: in sentences
+    is_text: whether a row is the numbers of a text's words
     """
 
     shape: tuple[int, ...]
@@ -29,6 +40,7 @@ class Inputs:
     load_data: str
     preprocess: str
     decisions: tuple[str, ...]
+    is_text: bool = False
 
 
 def inputs_for(asked: Asked, rows: Rows, known: np.ndarray, model: SavedModel | None) -> Inputs:
@@ -40,8 +52,12 @@ def inputs_for(asked: Asked, rows: Rows, known: np.ndarray, model: SavedModel | 
     """
     scaled = not asked.keep_weights
     if not asked.is_arrays:
-        columns = columns_of(rows.features.iloc[known], scaled=scaled)
-        inputs = _of_columns(asked, rows, columns, scaled=scaled)
+        features = rows.features.iloc[known]
+        columns = columns_of(features, scaled=scaled, may_be_text=model is None)
+        if columns.text:
+            inputs = _of_text(asked, rows, columns, features[columns.text].fillna(""))
+        else:
+            inputs = _of_columns(asked, rows, columns, scaled=scaled)
     elif rows.is_image:
         inputs = _of_images(asked, rows, model)
     else:
@@ -77,9 +93,34 @@ def _of_columns(asked: Asked, rows: Rows, columns: Columns, *, scaled: bool) -> 
     return Inputs(
         (columns.n_inputs,),
         tuple(constants),
-        _load_table(asked, rows),
+        _load_table(asked, rows, "table[[*NUMBERS, *LEVELS]]"),
         preprocess,
         columns.decisions,
+    )
+
+
+def _of_text(asked: Asked, rows: Rows, columns: Columns, texts: Any) -> Inputs:
+    """Return what a model of words is given; `texts`, of the development rows, have no gaps."""
+    words = [text.lower().split() for text in texts]
+    n_tokens = min(MAX_TOKENS, len({word for text in words for word in text}) + N_SPECIAL)
+    n_words = int(np.quantile([len(text) for text in words], MOST_TEXTS, method="higher"))
+    n_words = min(MAX_WORDS, max(1, n_words))
+    share = np.mean([len(text) <= n_words for text in words])
+    told = (
+        f"texts, {columns.text!r}: their first {n_words} words ({share:.0%} have no more), each "
+        f"one of the {n_tokens - N_SPECIAL} most frequent of the fold's training rows, or unknown"
+    )
+    return Inputs(
+        (n_words,),
+        (
+            constant("TEXT", columns.text),
+            constant("N_TOKENS", n_tokens),
+            constant("N_WORDS", n_words),
+        ),
+        _load_table(asked, rows, 'table[[TEXT]].fillna("")'),
+        builders.WORDS,
+        (told, *columns.decisions),
+        is_text=True,
     )
 
 
@@ -98,7 +139,7 @@ def _of_images(asked: Asked, rows: Rows, model: SavedModel | None) -> Inputs:
     )
 
 
-def _load_table(asked: Asked, rows: Rows) -> str:
+def _load_table(asked: Asked, rows: Rows, x: str) -> str:
     lines = ["def load_data():"]
     if rows.ordered_by == "dates":
         lines.append("    import pandas as pd\n")
@@ -116,7 +157,7 @@ def _load_table(asked: Asked, rows: Rows) -> str:
         "regression": f"{column}.to_numpy(dtype=float)",
     }[rows.target.task]
     groups = f"table[{quoted(asked.groups)}].to_numpy()" if asked.groups is not None else ""
-    return "\n".join([*lines, *_returned("table[[*NUMBERS, *LEVELS]]", y, groups)])
+    return "\n".join([*lines, *_returned(x, y, groups)])
 
 
 def _load_arrays(asked: Asked, rows: Rows, x: str) -> str:

@@ -82,13 +82,14 @@ def study_for(asked: Asked, options: argparse.Namespace, path: Path) -> Written:
             rows.target, rows.features.shape[1:], float(rows.features.max())
         )
     else:
-        builder = builders.dense(rows.target)
+        builder = builders.dense(rows.target, of_words=inputs.is_text)
     study = _study(spec, splitter, has_preprocess=bool(inputs.preprocess))
     code = "\n\n\n".join(filter(None, [inputs.load_data, inputs.preprocess, builder, study]))
     used = names_in(code)  # a saved model needs no number of inputs, and no scale of its target
     constants = [line for line in constants if line.partition(" = ")[0] in used]
     body = "\n\n\n".join(["\n".join(constants), code])
-    decisions = (rows.target.decision, *inputs.decisions, folds, *_others(asked, rows, spec))
+    others = _others(asked, rows, spec, is_text=inputs.is_text)
+    decisions = (rows.target.decision, *inputs.decisions, folds, *others)
     head = [DOCSTRING.format(name=spec.name), *map(comment, decisions), ""]
     return Written("\n".join([*head, imports_for(body), "", body, ""]), decisions)
 
@@ -100,7 +101,7 @@ def _scales(asked: Asked, rows: Rows, known: np.ndarray) -> list[str]:
     return [constant("CENTRES", centres), constant("SCALES", scales)]
 
 
-def _others(asked: Asked, rows: Rows, spec: StudySpec) -> list[str]:
+def _others(asked: Asked, rows: Rows, spec: StudySpec, *, is_text: bool) -> list[str]:
     """Return what else was decided, in sentences."""
     decisions = []
     if asked.drop:
@@ -109,7 +110,8 @@ def _others(asked: Asked, rows: Rows, spec: StudySpec) -> list[str]:
         decisions.append(f"left out: {rows.n_without_target} row(s) without a target")
     sampled = ", ".join(spec.sampled)
     if asked.model is None:
-        kind = "a small convolutional network" if rows.is_image else "dense layers"
+        dense = "dense layers on the mean of its words' vectors" if is_text else "dense layers"
+        kind = "a small convolutional network" if rows.is_image else dense
         decisions.append(f"model: {kind}; searched: {sampled}")
         return decisions
     weights = "the file's weights" if asked.keep_weights else "fresh weights"

@@ -27,6 +27,18 @@ def table(n_rows: int = 60, **columns: Any) -> pd.DataFrame:
     return frame.assign(**columns)
 
 
+def notes(n_rows: int = 60) -> pd.DataFrame:
+    """Return texts, one of them missing, and a class that they tell."""
+    random = np.random.default_rng(0)
+    words = ["good", "great", "fine", "bad", "poor", "weak", "film", "play", "the", "a", "of"]
+    said = [" ".join(random.choice(words, random.integers(4, 9))) for _ in range(n_rows)]
+    label = ["yes" if sum(text.count(word) for word in words[:3]) > 1 else "no" for text in said]
+    return pd.DataFrame(
+        {"id": range(n_rows), "said": [None, *(f"{text} {i}" for i, text in enumerate(said[1:]))],
+         "label": label}
+    )  # fmt: skip
+
+
 def write(folder: Path, frame: pd.DataFrame, name: str = "data.csv") -> Path:
     path = folder / name
     if path.suffix == ".parquet":

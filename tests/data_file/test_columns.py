@@ -26,7 +26,10 @@ def beside(**columns):
         (texts(lambda i: f"2024-01-{i % 28 + 1:02d}"), "'it' holds dates.*--time orders the rows"),
         (texts(lambda i: f"{i % 28 + 1}.5.2024 10:00"), "'it' holds dates"),
         (pd.Series(pd.date_range("2024-01-01", periods=N)), "'it' holds dates"),
-        (texts(lambda i: f"a note of many words, number {i}"), "'it' holds free text"),
+        (
+            texts(lambda i: f"a note of many words, number {i}"),
+            "'it' holds free text.*by itself, with the",
+        ),
         (texts(lambda i: f"key {i % 150}"), "'it' has 150 different texts, over 100"),
         (texts(lambda i: "?" if i == 7 else str(i)), "'it' mixes numbers and texts such as '[?]'"),
         (texts(lambda i: f"{i},5"), "'it' writes its numbers as texts such as '0,5'"),
@@ -81,3 +84,16 @@ def test_numbers_gaps_and_levels_make_the_inputs():
     assert columns.gaps == ("gap",)
     assert columns.levels == {"kind": ("a", "b", MISSING), "whole": ("x", "y", "z")}
     assert columns.n_inputs == 3 + 1 + 3 + 3
+
+
+def test_texts_are_learned_from_where_they_are_all_that_there_is():
+    notes, id_ = texts(lambda i: f"a note of many words, number {i}"), pd.Series(range(N))
+    columns = columns_of(pd.DataFrame({"id": id_, "note": notes}))
+    assert (columns.text, columns.numbers, columns.levels) == ("note", (), {})
+    assert columns.decisions == ("left out: 'id' (numbers the rows)",)
+    for frame, may_be_text in (
+        (pd.DataFrame({"note": notes, "other": notes}), True),
+        (pd.DataFrame({"note": notes}), False),
+    ):
+        with pytest.raises(BadInput, match="'note' holds free text"):
+            columns_of(frame, may_be_text=may_be_text)

@@ -15,7 +15,7 @@ from pipeline.ending import main
 from pipeline.errors import BadInput, ExitCode
 from pipeline.search import search
 from pipeline.study_file import load_study, source_of
-from tests.data_file.tables import table, write
+from tests.data_file.tables import notes, table, write
 from tests.tiny_study import bits
 
 FEW = ("--trials", "1", "--set", "engine=plain", "--set", "space.max_epochs=2",
@@ -64,6 +64,22 @@ def test_the_written_study_gives_the_same_curves_and_the_model_takes_raw_rows(pr
     assert few["size"].dtype.kind == "i"
     assert np.isfinite(served.predict(few)).all()
     assert np.isfinite(served.predict(few.assign(colour="purple", count=np.nan))).all()
+
+
+def test_a_file_of_texts_is_searched_and_the_model_takes_texts(project, monkeypatch):
+    data = write(project, notes())
+    spec, said, _ = asked(data.name, "--target", "label", *FEW, "--set", "space.learning_rate=0.03")
+    assert any("texts, 'said'" in line for line in said)
+    found = search(spec)
+    assert found.refit is not None
+
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlruns' / 'mlflow.db'}")
+    served = mlflow.pyfunc.load_model(found.refit.model_uri)
+    predictions = served.predict(pd.DataFrame({"said": ["good great fine", "bad poor", ""]}))
+    assert predictions.shape == (3, 1)
+    assert len(np.unique(predictions)) == 3
 
 
 def test_under_its_own_name_the_written_study_goes_on_with_the_search(project):

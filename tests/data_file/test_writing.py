@@ -12,7 +12,7 @@ from pipeline.folds import split
 from pipeline.preprocessing import preprocessed
 from pipeline.set_aside import set_test_rows_aside
 from pipeline.study_file import source_in
-from tests.data_file.tables import spec_for, table, text_for, write
+from tests.data_file.tables import notes, spec_for, table, text_for, write
 
 LABEL = ("--target", "label")
 
@@ -186,6 +186,18 @@ def test_several_targets_are_weighed_by_their_scale(tmp_path):
     text = text_for(write(tmp_path, table(far=np.arange(60.0) ** 2)), "--target", "far,count")
     assert "loss=scaled_squared_error" in text
     assert "Rescaling(SCALES, CENTRES)" in text
+
+
+def test_a_column_of_texts_is_read_by_its_words(tmp_path):
+    data = write(tmp_path, notes())
+    text = text_for(data, *LABEL)
+    n_words = 2 + len({word for said in notes()["said"].dropna() for word in said.split()})
+    assert f"N_TOKENS = {n_words}\nN_WORDS = 9\n" in text
+    assert "# texts, 'said': their first 9 words (100% have no more)" in text
+    spec = spec_for(data, *LABEL)
+    x, y = spec.load_data()
+    assert x["said"].tolist()[0] == ""
+    assert (x.shape, y.shape) == ((60, 1), (60,))
 
 
 @pytest.mark.parametrize("same", [True, False])
