@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.choice import rule_named
 from pipeline.errors import BadInput, unknown_name
 from pipeline.objective import Objective
+from pipeline.registry import Registry
 from pipeline.space import with_value
 from pipeline.spec import StudySpec
 
@@ -19,7 +20,7 @@ SETTABLE = {
     "early_stopping.patience", "early_stopping.min_delta", "choose_within_schedule", "range_test",
     "budget.n_trials", "budget.timeout_secs", "budget.max_fold_epochs", "budget.max_updates",
     "budget.max_failures_in_a_row", "refit.enabled", "refit.policy", "refit.n_seeds",
-    "refit.keep_folds",
+    "refit.keep_folds", "registry.name", "registry.margin", "keep_checkpoints",
 }  # fmt: skip
 """Fields whose values can be written on a command line; the others are Python objects."""
 
@@ -35,6 +36,8 @@ def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
         if not separator:
             raise BadInput(f"--set must be FIELD=VALUE, got {assignment!r}")
         changes[name.strip()] = _value(text)
+    if options.register and spec.registry is None:
+        spec = dataclasses.replace(spec, registry=Registry())
     if "objective.metric" in changes:
         # Another metric must not inherit the direction of the one before it.
         metric = changes.pop("objective.metric")
@@ -48,6 +51,7 @@ def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
         "budget.max_fold_epochs": options.max_fold_epochs,
         "budget.max_updates": options.max_updates,
         "seed": options.seed,
+        "keep_checkpoints": options.keep_checkpoints,
     }
     for name, value in named.items():
         if value is not None:

@@ -73,6 +73,15 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         help="begin a new study with the N best trials (5) of the latest earlier one of its name",
     )  # fmt: skip
     parser.add_argument(
+        "--keep-checkpoints", type=_checkpoints, metavar="N",
+        help="keep the fold models of the N best trials in MLflow, or of all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--register", action="store_true",
+        help="register the refit model in MLflow: as champion if its configuration is better than "
+        "the standing one's on the same splits, else as challenger",
+    )  # fmt: skip
+    parser.add_argument(
         "--range-test", action="store_true",
         help="sweep the learning rate over the folds, draw the loss, propose the range to search",
     )  # fmt: skip
@@ -87,11 +96,17 @@ def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     """Parse the options of `python -m pipeline.report`; exits with 2 where they are off."""
     parser = _Parser(
         prog="python -m pipeline.report",
-        description="Answer a finished search again, and compare the ways of choosing epochs.",
+        description="Answer a finished search again and compare the ways of choosing epochs, or "
+        "compare two answers.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_study(parser)
+    parser.add_argument(
+        "other", nargs="?", metavar="OTHER",
+        help="compare STUDY's answer with this later one: each a study (its latest answer; STUDY~1 "
+        "is the one before), a study's folder, or its run's id in MLflow",
+    )  # fmt: skip
     add_data(parser, writes=False)
     _add_choices(parser)
     parser.add_argument(
@@ -105,7 +120,14 @@ def report_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "--refit-each", action="store_true",
         help="train on all rows for each way's number of epochs, and score the test rows",
     )  # fmt: skip
-    parser.set_defaults(trials=None, timeout=None, max_fold_epochs=None, max_updates=None)
+    parser.set_defaults(
+        trials=None,
+        timeout=None,
+        max_fold_epochs=None,
+        max_updates=None,
+        register=False,
+        keep_checkpoints=None,
+    )
     add_ending(parser)
     return parser.parse_args(arguments)
 
@@ -177,6 +199,11 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--storage", metavar="URI", help="Optuna's: a journal file or a database URL"
     )
+    add_store_patience(parser)
+
+
+def add_store_patience(parser: argparse.ArgumentParser) -> None:
+    """Add how long a store is waited for."""
     parser.add_argument(
         "--store-patience", type=seconds, metavar="TIME", default=DEFAULT_PATIENCE_SECS,
         help="how long a store that is locked or away is tried again: 90, 90s, 15m or 2h "
@@ -233,6 +260,10 @@ def _workers(text: str) -> int | Literal["auto"]:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number ≥ 1, or auto, got {text!r}")
     return int(text)
+
+
+def _checkpoints(text: str) -> int | Literal["all"]:
+    return "all" if text == "all" else n_trials(text)
 
 
 def seconds(text: str) -> float:

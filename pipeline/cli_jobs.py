@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pipeline.cli import (
     add_budget,
     add_ending,
+    add_store_patience,
     add_study,
     add_study_name,
     add_tracking,
@@ -101,7 +102,7 @@ def worker_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument(
         "--memory-limit", type=float, metavar="MB", help="end after a trial that leaves it larger"
     )
-    parser.set_defaults(json=True)
+    parser.set_defaults(json=True, register=False, keep_checkpoints=None)
     return parser.parse_args(arguments)
 
 
@@ -137,7 +138,19 @@ def maintain_options(arguments: Sequence[str] | None = None) -> argparse.Namespa
         description="Repair MLflow's addresses after the project was moved, torn journals, and the "
         "locks and runs of processes that died.",
     )
-    for command in (clean, mend):
+    upload = commands.add_parser(
+        "upload",
+        help="send what MLflow's store did not take while a study was searched",
+        description="Send what MLflow's store did not take while studies were searched. The next "
+        "search of a study does that too.",
+    )
+    upload.add_argument(
+        "--tracking-uri", metavar="URI",
+        help="of a store whose address holds a password: it was not written down (default: that of "
+        "MLFLOW_TRACKING_URI)",
+    )  # fmt: skip
+    add_store_patience(upload)
+    for command in (clean, mend, upload):
         command.add_argument(
             "--project", default=".", metavar="FOLDER",
             help="the project that holds mlruns/ (default: the working directory)",

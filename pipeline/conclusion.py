@@ -51,6 +51,7 @@ def concluded(
         confirmation=confirmation,
         refit=decision.refit_in(path, winner.trial, choice, spec.refit, run_id),
         fold_models=decision.fold_models_in(path, winner.trial, choice, run_id),
+        registered=decision.registered_in(path, winner.trial, choice, run_id),
         decision_path=path,
         run_url=run_url,
         ui_command=ui_command,

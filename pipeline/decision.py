@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.choice import EpochChoice, PatientBest
 from pipeline.diagnosis import Diagnosis
 from pipeline.files import json_text, write_whole
+from pipeline.registry import Registered
 from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult, ranked
 from pipeline.space import middle
 from pipeline.spec import Refit
@@ -59,6 +60,7 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
         "warm_start": result.warm_start and result.warm_start.as_plain(),
         "refit": None if refit is None else dataclasses.asdict(refit),
         "fold_models": result.fold_models or None,
+        "registered": result.registered and dataclasses.asdict(result.registered),
         "ways": [dataclasses.asdict(way) for way in ways_of(result)],
         "runners_up": [_runner_up(trial) for trial in _runners_up(result)],
         "budget_over": result.budget_over,
@@ -93,6 +95,14 @@ def refit_in(
 def fold_models_in(path: Path, best: TrialResult, choice: EpochChoice, run_id: str) -> str:
     """Return where the fold models are that a written decision names, if it decided the same."""
     return str(_same_in(path, best, choice, run_id).get("fold_models") or "")
+
+
+def registered_in(
+    path: Path, best: TrialResult, choice: EpochChoice, run_id: str
+) -> Registered | None:
+    """Return what became of the model that a written decision names, if it decided the same."""
+    values = _same_in(path, best, choice, run_id).get("registered")
+    return Registered(**values) if values else None
 
 
 def _same_in(path: Path, best: TrialResult, choice: EpochChoice, run_id: str) -> dict[str, Any]:

@@ -3,8 +3,9 @@
     python -m pipeline.maintain clean --keep 5            # what would go?
     python -m pipeline.maintain clean --keep 5 --delete
     python -m pipeline.maintain mend                      # after a move, or a kill
+    python -m pipeline.maintain upload                    # what MLflow did not take, now
 
-Both work on the project's own stores under `mlruns/`; a server has its own keeper.
+The first two work on the project's own stores under `mlruns/`; a server has its own keeper.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import decision, optimization, retention, tracking
+from pipeline.addresses import tracking_uri_of
 from pipeline.batch import only_run_of
 from pipeline.errors import (
     AnotherRunActive,
@@ -34,6 +36,7 @@ from pipeline.errors import (
     in_one_line,
 )
 from pipeline.progress import duration
+from pipeline.retry import DEFAULT_PATIENCE_SECS
 
 
 def clean(
@@ -115,6 +118,59 @@ def mend(home: Path) -> Iterator[str]:
         yield "nothing to mend"
 
 
+def upload(
+    home: Path,
+    *,
+    tracking_uri: str | None = None,
+    patience_secs: float = DEFAULT_PATIENCE_SECS,
+) -> Iterator[str]:
+    """Send what MLflow's store did not take while studies were searched; yield what went.
+
+    tracking_uri: of a store whose address holds a password, which was not written down
+    patience_secs: how long a store that is locked or away is tried again
+    Done twice, it sends nothing the second time. Raises StoreUnavailable at the end, if something
+    is still waiting.
+    """
+    folders = retention.folders_in(home).values()
+    waiting = [
+        (each, address) for each in folders for address in sorted(tracking.waiting_for(each))
+    ]
+    if not waiting:
+        yield "nothing to send"
+        return
+    stores: dict[str, tracking.Store] = {}
+    if tracking_uri is not None:
+        store = tracking.open_store(tracking_uri, home, patience_secs=patience_secs)
+        stores[store.address] = store
+    left = []
+    for folder, address in waiting:
+        try:
+            if address not in stores:
+                stores[address] = _store_at(address, home, patience_secs)
+            with only_run_of(folder):
+                sent = tracking.send_unsent(folder, stores[address], patience_secs=patience_secs)
+        except (AnotherRunActive, BadInput, StoreUnavailable) as error:
+            left.append(folder.name)
+            yield f"{folder.name}: kept for {address}: {error}"
+            continue
+        if sent.left_behind:
+            left.append(folder.name)
+        done = sent.left_behind or f"{sent.n_updates} update(s) sent to {address}"
+        yield f"{folder.name}: {done}"
+    if left:
+        raise StoreUnavailable(f"not everything was sent: {', '.join(dict.fromkeys(left))}")
+
+
+def _store_at(address: str, home: Path, patience_secs: float) -> tracking.Store:
+    """Open the store of an address that was written down, which never has a password."""
+    if "***" in address:
+        raise BadInput("its address must be given with its password: --tracking-uri")
+    file = address.removeprefix("sqlite:///")
+    if file != address and not Path(file).is_file():  # opening it would create it
+        raise BadInput(f"{file} must be there")
+    return tracking.open_store(address, home, patience_secs=patience_secs)
+
+
 def _mended(folder: Path, name: str, signature: str, store: tracking.Store) -> Iterator[str]:
     """Mend one study under its lock, which a process that is alive would hold."""
     left_behind = (folder / "holder.json").exists()
@@ -151,6 +207,9 @@ def main(options: argparse.Namespace) -> int:
     try:
         if options.command == "mend":
             lines = mend(home)
+        elif options.command == "upload":
+            uri = tracking_uri_of(options.tracking_uri)
+            lines = upload(home, tracking_uri=uri, patience_secs=options.store_patience)
         else:
             lines = clean(
                 home,

@@ -216,7 +216,9 @@ def inner_questions(question: Question, outer: Folds) -> Sequence[Question]:
     They have one name, so that MLflow keeps them in one experiment, and signatures of their own.
     Raises BadInput when one cannot be searched on.
     """
-    spec = dataclasses.replace(question.spec, name=f"{question.spec.name}-nested")
+    spec = dataclasses.replace(
+        question.spec, name=f"{question.spec.name}-nested", registry=None, keep_checkpoints=0
+    )
     rows, questions = question.development, []
     for number, fold in enumerate(outer, start=1):
         with _naming(number, len(outer)):

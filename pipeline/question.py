@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,26 @@ class Question:
             write_whole(self._threads_record, str(self.threads_for(n_workers) or 0).encode())
 
     @property
+    def record(self) -> dict[str, Any]:
+        """What another night's search is compared with, as values that JSON knows.
+
+        fields: of the study, as text; source: of its code, hashed
+        """
+        return {
+            "seed": self.spec.seed,
+            "splits_hash": self.folds.hash,
+            "data_fingerprint": self.data_fingerprint,
+            "fields": self.spec.described(),
+            "source": self.spec.source.hash,
+            "rows": {
+                "development": self.development.n_rows,
+                "test": 0 if self.test is None else self.test.n_rows,
+                "validation_to_training": self.folds.validation_to_training,
+                "n_repeats": self.folds.n_repeats,
+            },
+        }
+
+    @property
     def rows(self) -> str:
         """The rows and how they are split, in words."""
         sizes = sorted({len(fold.train) for fold in self.folds})
@@ -127,6 +148,8 @@ def pose_on(
     horizon = spec.longest_horizon
     flat = FoldCurves(np.zeros((len(folds), horizon)), spec.objective, n_repeats=folds.n_repeats)
     spec.rule.choose(flat, horizon)
+    if spec.registry is not None:
+        spec.registry.check_folds(len(folds) // folds.n_repeats)
     signature = spec.signature(data_fingerprint=data_fingerprint, splits_hash=folds.hash)
     home = source_of(spec.build_model, spec.load_data).home
     return Question(spec, development, test, folds, data_fingerprint, signature, home)

@@ -2,9 +2,11 @@
 
     python -m pipeline.report digits --compare
     python -m pipeline.report digits --compare --refit-each
+    python -m pipeline.report digits~1 digits
 
 `--compare` puts the five ways of choosing a number of epochs side by side, on the winner's curves.
 `--refit-each` also trains on all rows for each way's number, and scores it on the test rows.
+Two studies are two answers side by side: what changed from the first to the second.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import confirm, decision, holdout, optimization, review, training, wording
+from pipeline.answers import found
 from pipeline.changes import with_options
 from pipeline.conclusion import concluded
 from pipeline.data_file import with_study_file
@@ -39,6 +42,12 @@ from pipeline.schedules import replayed
 from pipeline.study_file import load_study
 from pipeline.ways import Way
 from pipeline.winner import saved
+
+OF_ONE_ANSWER = (
+    "compare", "confirm", "drop", "fixed", "groups", "keep_weights", "model", "nested",
+    "refit_each", "seed", "set", "target", "task", "time", "trust_model",
+)  # fmt: skip
+"""Options that say how one study is answered."""
 
 
 def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, Any]]:
@@ -176,6 +185,8 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
 
     facts: what is known so far goes here, to be told also when this raises
     """
+    if options.other is not None:
+        return side_by_side(options, facts)
     options = with_study_file(options, say=say)
     spec = with_options(load_study(options.study), options)
     facts["study"] = spec.name
@@ -212,6 +223,26 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
         lines = [table(ways, scores, spec.objective.metric), *remarks]
         text += "\n\n" + "\n".join(lines)
     return Ending(ExitCode.UNDETERMINED if result.open_end else ExitCode.SUCCESS, text)
+
+
+def side_by_side(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
+    """Compare two answers as they were written down; return what there is to tell."""
+    if given := sorted(name for name in OF_ONE_ANSWER if getattr(options, name)):
+        raise BadInput(
+            "two answers are compared as they were written down, got "
+            f"{', '.join('--' + name.replace('_', '-') for name in given)}: leave it out, or name "
+            "one study"
+        )
+    comparison = review.Comparison(found(options.study), found(options.other))
+    facts |= {
+        "study": comparison.now.values["study"],
+        "decision": comparison.now.values,
+        "compared": comparison.as_plain(),
+    }
+    page = review.compared(comparison, say=say)
+    facts["report"] = page and str(page)
+    text = review.in_words(comparison)
+    return Ending(ExitCode.SUCCESS, f"{text}\n\n{wording.short(page)}" if page else text)
 
 
 def stem_of(result: StudyResult, written: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pipeline.confirmation import Confirmation
 from pipeline.curves import FoldCurves
 from pipeline.diagnosis import Diagnosis, Fit, diagnose
 from pipeline.objective import Objective
+from pipeline.registry import Registered
 from pipeline.spec import RefitPolicy, StudySpec
 from pipeline.uncertainty import Interval
 
@@ -296,6 +297,7 @@ class StudyResult:
     warm_start: of a study that began with an earlier one's trials
     run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
     confirmation: how the best trials compared when they met again; None unless that was asked for
+    registered: what became of the refit model in MLflow's registry; None where it is not in it
     unsent: what could not be sent to MLflow, why, and where it is kept; "" when all was
     report_path: of the page that shows all this; None when it could not be drawn
     """
@@ -318,6 +320,7 @@ class StudyResult:
     confirmation: Confirmation | None = None
     unsent: str = ""
     warm_start: WarmStart | None = None
+    registered: Registered | None = None
     report_path: Path | None = None
 
     def __post_init__(self) -> None:

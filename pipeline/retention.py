@@ -38,7 +38,7 @@ class StoredStudy:
 
     @property
     def registered(self) -> tuple[str, ...]:
-        """The model versions that come from it."""
+        """The model versions that come from it and keep it."""
         return self.logged.registered
 
 
@@ -76,7 +76,8 @@ def to_go(
 
     Of each name the `keep` newest stay, and all that were used within `older_than_secs`. Whatever
     these say, the newest of a name stays, the newest with an answer (a warm start begins from it),
-    and every study with a registered model.
+    and every study with a registered model, but for versions that a search registered and that no
+    longer have an alias: these go with it.
     """
     by_name = defaultdict(list)
     for study in sorted(studies, key=lambda study: -study.last_used_secs):

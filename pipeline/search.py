@@ -22,12 +22,14 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from pipeline import (
+    champion,
+    checkpoints,
     decision,
     optimization,
     range_test,
@@ -45,7 +47,7 @@ from pipeline.confirm import Plan, confirmed, count_confirmed
 from pipeline.data_file import with_study_file
 from pipeline.dry_run import cost_of, page
 from pipeline.ending import Ending
-from pipeline.errors import ExitCode, NoResult, require
+from pipeline.errors import ExitCode, NoResult, StoreUnavailable, require
 from pipeline.files import disk_errors
 from pipeline.machine import Ceiling
 from pipeline.nested import NestedResult, in_words, referee
@@ -167,7 +169,10 @@ def search_on(
         question.record_threads(crew.n_workers if crew else 1)
         store, study = stores.opened_for(question, say=display.say)
         question = range_test.begin(study, question, go_on=stop.raise_if_asked, say=display.say)
-        warm_start.begin(study, question, n_warm_trials, storage=stores.storage, say=display.say)
+        first = champion.begin(study, question, store, say=display.say)
+        warm_start.begin(
+            study, question, n_warm_trials, storage=stores.storage, before=first, say=display.say
+        )
         engine = engine_of(study, question, display)
         known = optimization.run_ids(study)
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
@@ -184,7 +189,8 @@ def search_on(
                 kept = run_trials(session, ceiling)
                 if crew is not None and ceiling.is_reached:
                     supervise(crew, session, because="this process has grown too large: ")
-            complete_runs(session)  # other workers may have died
+            with suppress(StoreUnavailable):  # away by now: the answer does not need it
+                complete_runs(session)  # other workers may have died
             result = answer(session, session.finished.all(), kept, plan)
         session.unwritten.forget(trial_name(trial.number) for trial in result.trials)
         return dataclasses.replace(result, unsent=run.writer.left_behind)
@@ -221,6 +227,11 @@ def answer(
         result = make_models(result, session, kept)
         record = write_down(result, session)
     session.snapshots.drop_all("refit_")
+    if spec.keep_checkpoints:
+        checkpoints.keep(result, session, kept)
+    if spec.registry is not None:
+        result = champion.registered(result, session)
+        record = write_down(result, session)
     written = review.illustrated(result, session.study, record, say=session.display.say)
     for file in (result.decision_path, *written.files):
         run.log_artifact(file)
@@ -235,9 +246,8 @@ def write_down(result: StudyResult, session: Session) -> dict[str, Any]:
     question = session.question
     record = {
         "engine": {"mode": session.engine.mode, "reason": session.why_engine},
-        "seed": result.spec.seed,
-        "splits_hash": question.folds.hash,
-        "data_fingerprint": question.data_fingerprint,
+        **question.record,
+        "wall_seconds": review.wall_seconds(optimization.spans(session.study)),
         "run_id": session.run.run_id,
         "command": review.typed(sys.argv),
         **tracking.provenance(question.home),

@@ -16,8 +16,8 @@ from optuna.distributions import (
     FloatDistribution,
 )
 
-from pipeline.choice import BestOfMean, PatientBest, Rule
-from pipeline.curves import FoldCurves
+from pipeline.choice import BestOfMean, Rule
+from pipeline.early_stopping import EarlyStopping
 from pipeline.errors import BadInput, require, unknown_name
 from pipeline.fields import (
     check_class_weight,
@@ -30,10 +30,11 @@ from pipeline.fields import (
 )
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
+from pipeline.registry import Registry
 from pipeline.schedules import declared, functions_in
 from pipeline.signature import canonical, shown
 from pipeline.space import applying, check_space, is_number, is_whole, largest, values
-from pipeline.study_file import source_of
+from pipeline.study_file import Source, source_of
 
 SCHEDULE = "schedule"
 """The parameter that names one of several schedules."""
@@ -69,28 +70,6 @@ class Budget:
         if self.timeout_secs is not None:
             is_positive = is_number(self.timeout_secs) and self.timeout_secs > 0
             require(is_positive, "budget.timeout_secs", "a number > 0, or None", self.timeout_secs)
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """Stop a trial when its mean has not improved by more than `min_delta` for `patience` epochs.
-
-    It acts on the mean over folds (Prechelt 1998, criterion UP on the mean curve), so all folds
-    stop together.
-    """
-
-    patience: int
-    min_delta: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_count("early_stopping.patience", self.patience)
-        is_margin = is_number(self.min_delta) and self.min_delta >= 0
-        require(is_margin, "early_stopping.min_delta", "a number ≥ 0", self.min_delta)
-
-    def should_stop(self, curves: FoldCurves) -> bool:
-        """Say whether the mean has gone without improvement for `patience` epochs."""
-        _, stopped = PatientBest(self.patience, self.min_delta).best_and_stop(curves)
-        return stopped is not None
 
 
 @dataclass(frozen=True)
@@ -148,6 +127,9 @@ class StudySpec:
     sampler: seed -> Optuna sampler; None is TPE
     pruner: an Optuna pruner; None is the median with a warm-up of a ninth of the horizon
     rule: which epoch to choose from the best trial's curves
+    registry: register the refit model, and when it becomes the champion; None does not
+    keep_checkpoints: of how many of the best trials, or "all", the fold models are kept in MLflow,
+        each at its best epoch; the winner's alone are always kept, as files of the study's run
     test_size: rows set aside from the search and scored once: a share (float) or a count (int);
         of groups, where the data has them; the last rows where the splitter is a TimeSeriesSplit
     engine: "auto" finds out once per study whether the model runs in compiled epochs and whether
@@ -177,6 +159,8 @@ class StudySpec:
     rule: Rule = field(default_factory=BestOfMean)
     budget: Budget = field(default_factory=Budget)
     refit: Refit = field(default_factory=Refit)
+    registry: Registry | None = None
+    keep_checkpoints: int | Literal["all"] = 0
     test_size: float | int = 0
     seed: int = 0
     engine: EngineMode = "auto"
@@ -208,6 +192,11 @@ class StudySpec:
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
         require_one_of("engine", self.engine, get_args(EngineMode))
         require_one_of("dtype_policy", self.dtype_policy, (None, *get_args(DtypePolicy)))
+        if self.registry is not None and not self.refit.enabled:
+            raise BadInput("registry must have a refit model to register, got refit.enabled=False")
+        keeps = self.keep_checkpoints
+        is_number_of = keeps == "all" or (is_whole(keeps) and keeps >= 0)
+        require(is_number_of, "keep_checkpoints", "a whole number ≥ 0, or 'all'", keeps)
         check_class_weight(self.class_weight)
         check_test_size(self.test_size)
         if self.name == "":
@@ -276,6 +265,12 @@ class StudySpec:
         """The largest max_epochs that the space allows."""
         return int(largest(self.space["max_epochs"]))
 
+    @property
+    def source(self) -> Source:
+        """Where the loader, the builder and the functions among the other fields come from."""
+        functions = [*functions_in(self.schedule), *preprocess_functions(self.preprocess)]
+        return source_of(self.build_model, self.load_data, *functions)
+
     def signature(self, *, data_fingerprint: str, splits_hash: str) -> str:
         """Return what makes this the same study, as 12 hexadecimal digits.
 
@@ -283,14 +278,12 @@ class StudySpec:
         and the local modules they import, and what shapes training. Not the budget, the rule, the
         refit, the sampler and the pruner: changing those continues the study.
         """
-        functions: list[Callable[..., Any]] = [self.build_model, self.load_data]
-        functions += functions_in(self.schedule) + preprocess_functions(self.preprocess)
         parts = {
             "name": self.name,
             "space": {k: canonical(v) for k, v in sorted(self.space.items())},
             "data": data_fingerprint,
             "splits": splits_hash,
-            "source": source_of(*functions).hash,
+            "source": self.source.hash,
             **{
                 name: canonical(getattr(self, name))
                 for name in (
@@ -321,6 +314,7 @@ _TYPES: tuple[tuple[str, Any, str], ...] = (
     ("budget", Budget, "a Budget such as Budget(n_trials=30)"),
     ("refit", Refit, "a Refit such as Refit(enabled=False)"),
     ("early_stopping", EarlyStopping | None, "None or an EarlyStopping(patience=…)"),
+    ("registry", Registry | None, "None or a Registry()"),
 )
 
 # What each plug point needs: field, attributes, what it must be, an example.

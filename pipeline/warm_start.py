@@ -7,11 +7,11 @@ data, on the same folds as everything else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline import optimization
+from pipeline.answers import answers_in
 from pipeline.errors import StoreUnavailable
 from pipeline.evidence import equivalent_epochs
 from pipeline.question import Question
@@ -29,6 +29,7 @@ def begin(
     n_trials: int,
     *,
     storage: str | None,
+    before: Sequence[Mapping[str, Any]] = (),
     say: Callable[[str], None],
 ) -> None:
     """Let a new study try the best trials of the latest earlier one first.
@@ -36,6 +37,7 @@ def begin(
     study: Optuna's. One that has trials goes on as it began, warm or cold
     n_trials: how many, of those that lie within the space; 0 is a cold start
     storage: as for `search`
+    before: parameters to try even before these, in every session the same
     """
     if n_trials and RECORD not in study.user_attrs:
         if study.trials:
@@ -46,7 +48,8 @@ def begin(
         else:
             say(f"no earlier study {question.spec.name!r} with trials to begin from: a cold start")
     # Again in every session: the first may have been killed between two of them.
-    optimization.enqueue(study, study.user_attrs.get(RECORD, {"params": []})["params"])
+    warm = study.user_attrs.get(RECORD, {"params": []})["params"]
+    optimization.enqueue(study, [*before, *warm])
 
 
 def compared(
@@ -60,12 +63,12 @@ def compared(
     if record is None:
         return None
     previous = record["previous"]
-    again = best if best.number == 0 else next(t for t in trials if t.number == 0)
-    moved, reason = (
-        _moved(previous["n_epochs"], again, best, evidence)
-        if record["answer_first"]
-        else (True, "its parameters lie outside the space of today")
-    )
+    if record["answer_first"]:
+        again = next(t for t in trials if record["params"][0].items() <= dict(t.params).items())
+        again = best if best.number == again.number else again
+        moved, reason = _moved(previous["n_epochs"], again, best, evidence)
+    else:
+        moved, reason = True, "its parameters lie outside the space of today"
     return WarmStart(
         from_study=record["from"],
         n_enqueued=len(record["params"]),
@@ -118,7 +121,7 @@ def _earlier(
             if len(first) == n_trials:
                 break
             params = {**answer["params"], **sampled}
-            if reason := _why_outside(params, question):
+            if reason := why_outside(params, question):
                 say(f"left out trial {number} of {name}: {reason}")
             else:
                 wanted = question.spec.sampled_with(params)
@@ -135,17 +138,14 @@ def _earlier(
 
 def _answers(question: Question) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield folder and decision of the other studies of this name and objective, latest first."""
-    objective = question.spec.objective
-    wanted = {"metric": objective.metric, "direction": objective.direction}
-    paths = [path for path in question.folder.parent.glob("*/decision.json")
-             if path.parent != question.folder]  # fmt: skip
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
-        answer = json.loads(path.read_text(encoding="utf-8"))
-        if answer["study"] == question.spec.name and answer["objective"] == wanted:
-            yield path.parent.name, answer
+    wanted = (question.spec.name, question.spec.objective)
+    for answer in answers_in(question.folder.parent):
+        is_other = answer.folder != question.folder
+        if is_other and (answer.values["study"], answer.objective) == wanted:
+            yield answer.name, dict(answer.values)
 
 
-def _why_outside(params: Mapping[str, Any], question: Question) -> str:
+def why_outside(params: Mapping[str, Any], question: Question) -> str:
     """Return why parameters are not in the study's space, in words; "" when they are."""
     for name, dimension in {**question.spec.fixed, **question.spec.sampled_with(params)}.items():
         if name not in params:

@@ -70,6 +70,8 @@ def findings(result: StudyResult) -> list[tuple[str, str]]:
     ]
     if refit is not None:
         found += _refit(refit)
+    if result.registered is not None:
+        found.append(("registry", result.registered.in_words()))
     found.append(("decision", short(result.decision_path)))
     if result.report_path is not None:
         found.append(("report", short(result.report_path)))

@@ -13,6 +13,7 @@ from pipeline.changes import SETTABLE, with_field, with_options
 from pipeline.choice import OneStandardError
 from pipeline.cli import search_options
 from pipeline.errors import BadInput, ExitCode
+from pipeline.registry import Registry
 from pipeline.spec import EarlyStopping, StudySpec
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,10 @@ VALUES = [
     ("refit.policy", "updates", "updates"),
     ("refit.n_seeds", "3", 3),
     ("refit.keep_folds", "True", True),
+    ("registry.name", "other", "other"),
+    ("registry.margin", "0.01", 0.01),
+    ("keep_checkpoints", "3", 3),
+    ("keep_checkpoints", "all", "all"),
     ("space.max_epochs", "40", 40),
     ("space.learning_rate", "0.01", 0.01),
 ]
@@ -80,7 +85,15 @@ VALUES = [
 
 @pytest.mark.parametrize(("name", "text", "value"), VALUES)
 def test_set_changes_a_field(name, text, value):
-    assert value_of(given("--set", f" {name} = {text} "), name) == value
+    fields = {"registry": Registry()} if name.startswith("registry.") else {}
+    assert value_of(given("--set", f" {name} = {text} ", **fields), name) == value
+
+
+def test_a_study_without_a_registry_is_given_one():
+    assert given().registry is None
+    assert given("--register", "--set", "registry.margin=0.01").registry == Registry(margin=0.01)
+    own = Registry(name="own")
+    assert given("--register", registry=own).registry == own
 
 
 def test_every_settable_field_is_tried_here():

@@ -39,8 +39,18 @@ LOWER = LEAVES | {
     "space": {"errors"},
     "fields": {"errors", "space"},
     "signature": {"fields", "space", "study_file"},
-    "spec": {*LEAVES, "fields", "signature", "space", "study_file"},
-    "results": {*LEAVES, "spec"},
+    "early_stopping": {"choice", "curves", "errors", "fields", "space"},
+    "registry": {"errors", "space"},
+    "spec": {
+        *LEAVES,
+        "early_stopping",
+        "fields",
+        "registry",
+        "signature",
+        "space",
+        "study_file",
+    },
+    "results": {*LEAVES, "registry", "spec"},
     "files": {"errors"},
     "machine": set(),
     "placement": set(),
@@ -52,11 +62,11 @@ LOWER = LEAVES | {
 }
 STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
-    "changes", "cli", "cli_data", "cli_jobs", "conclusion", "confirm", "data_file", "decision",
-    "dry_run", "evaluation", "evidence", "holdout", "maintain", "nested", "observers",
-    "out_of_fold", "progress", "question", "range_test", "recording", "recovery", "refit",
-    "retention", "review", "schedule", "search", "session", "snapshots", "spending", "unwritten",
-    "warm_start", "winner", "wording", "work", "worker", "workers",
+    "answers", "champion", "changes", "checkpoints", "cli", "cli_data", "cli_jobs", "conclusion",
+    "confirm", "data_file", "decision", "dry_run", "evaluation", "evidence", "holdout", "maintain",
+    "nested", "observers", "out_of_fold", "progress", "question", "range_test", "recording",
+    "recovery", "refit", "retention", "review", "schedule", "search", "session", "snapshots",
+    "spending", "unwritten", "warm_start", "winner", "wording", "work", "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

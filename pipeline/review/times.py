@@ -38,6 +38,11 @@ class Savings:
         return cls(len(ended), sum(left_out.values()), seconds)
 
 
+def wall_seconds(spans: Spans) -> float:
+    """Return how long a search took from its first trial to its last, without long pauses."""
+    return Clock.of(list(spans.values())).length
+
+
 def savings_in_words(result: StudyResult) -> str:
     """Return what pruning and early stopping saved, in a sentence or two."""
     ways = {"pruning": Outcome.PRUNED, "early stopping": Outcome.STOPPED_EARLY}

@@ -14,6 +14,7 @@ from pipeline import plots
 from pipeline.files import write_whole
 from pipeline.results import StudyResult
 from pipeline.review.account import Account
+from pipeline.review.comparison import Comparison
 from pipeline.review.summary import markdown
 
 Made = TypeVar("Made")
@@ -71,6 +72,19 @@ def reported(
     text = _tried("the summary", lambda: _summary(result, account, summary), say) or ""
     made = [path for path, is_made in ((page, page), (summary, text)) if path and is_made]
     return Written(page, text, [*also, *made])
+
+
+def compared(comparison: Comparison, *, say: Callable[[str], None]) -> Path | None:
+    """Write the page of two answers beside the later one's; return its path, None without one."""
+    path = comparison.now.folder / f"compare-{comparison.before.name}.html"
+
+    def make() -> Path:
+        from pipeline.review.comparison_page import html
+
+        write_whole(path, html(comparison).encode())
+        return path
+
+    return _tried("the page", make, say)
 
 
 def _page(result: StudyResult, account: Account, path: Path) -> Path:

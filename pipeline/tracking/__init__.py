@@ -12,8 +12,8 @@
 
 Read them in that order; what is done to runs are values, in `updates.py`. `records.py`,
 `summary.py`, `views.py` and `provenance.py` never import MLflow, which takes two seconds;
-`models.py` logs a fitted model and `served_model.py` is what then serves it. `removal.py` and
-`relocation.py` are for the store's upkeep.
+`models.py` logs a fitted model, `registry.py` registers it, and `served_model.py` is what then
+serves it. `removal.py`, `relocation.py` and `upload.py` are for the store's upkeep.
 """
 
 import os
@@ -21,46 +21,70 @@ import os
 # MLflow tells its makers what it is used for unless it is asked not to, before it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-from pipeline.tracking.lookup import end_left_running, has_run
-from pipeline.tracking.models import log_fitted_model
+from pipeline.tracking.lookup import SIGNATURE_TAG, end_left_running, has_run
+from pipeline.tracking.models import checkpoints, log_checkpoint, log_fitted_model
 from pipeline.tracking.provenance import provenance
 from pipeline.tracking.records import epoch_metrics
+from pipeline.tracking.registry import (
+    Version,
+    give_alias,
+    logged_later,
+    register,
+    version_of,
+    with_alias,
+)
 from pipeline.tracking.relocation import Relocation, relocate
 from pipeline.tracking.removal import (
     Logged,
     deleted_by_hand,
     logged_studies,
     remove,
+    remove_models,
     shrink,
     size_of,
 )
 from pipeline.tracking.runs import StudyRun, TrialRun
 from pipeline.tracking.store import Store, open_store
-from pipeline.tracking.summary import study_summary
+from pipeline.tracking.summary import scores_of, study_summary
 from pipeline.tracking.unsent import Unsent
+from pipeline.tracking.upload import Sent, send_unsent, waiting_for
 from pipeline.tracking.views import experiment_tags
 from pipeline.tracking.writer import MetricWriter
 
 __all__ = [
+    "SIGNATURE_TAG",
     "Logged",
     "MetricWriter",
     "Relocation",
+    "Sent",
     "Store",
     "StudyRun",
     "TrialRun",
     "Unsent",
+    "Version",
+    "checkpoints",
     "deleted_by_hand",
     "end_left_running",
     "epoch_metrics",
     "experiment_tags",
+    "give_alias",
     "has_run",
+    "log_checkpoint",
     "log_fitted_model",
+    "logged_later",
     "logged_studies",
     "open_store",
     "provenance",
+    "register",
     "relocate",
     "remove",
+    "remove_models",
+    "scores_of",
+    "send_unsent",
     "shrink",
     "size_of",
     "study_summary",
+    "version_of",
+    "waiting_for",
+    "with_alias",
 ]

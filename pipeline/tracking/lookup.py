@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadInput
 from pipeline.tracking.records import EPOCH_MARK
@@ -62,7 +63,8 @@ def find_run(client: MlflowClient, experiment_id: str, signature: str) -> Run | 
 def running_trials(client: MlflowClient, experiment_id: str, run_id: str) -> list[str]:
     """Return the runs of a study's trials that are marked RUNNING, whoever trains them."""
     query = f"tags.`{PARENT_TAG}` = '{run_id}' and attributes.status = 'RUNNING'"
-    return [run.info.run_id for run in _pages(client, experiment_id, query)]
+    runs = every(partial(client.search_runs, [experiment_id], query))
+    return [run.info.run_id for run in runs]
 
 
 def mend(
@@ -110,10 +112,11 @@ def has_run(store: Store, run_id: str) -> bool:
         return is_local or find_trial(store.client, "", run_id) is not None
 
 
-def _pages(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+def every(search: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what all pages of a search hold."""
     token = None
     while True:
-        page = client.search_runs([experiment_id], query, page_token=token)
+        page = search(page_token=token)
         yield from page
         token = page.token
         if not token:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+
 from pipeline.nest import Nest, by_name, map_parts
+from pipeline.tracking.lookup import every, find_trial
+from pipeline.tracking.moments import MOMENTS
+from pipeline.tracking.records import storable_key
 from pipeline.tracking.runs import StudyRun
+from pipeline.tracking.store import as_default, readable_errors
 from pipeline.tracking.unsent import Unsent
-from pipeline.tracking.updates import Model
+from pipeline.tracking.updates import LOCAL_ID_TAG, Model
 
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
+CHECKPOINT_TAG = "pipeline.checkpoint"
 SERVING_PACKAGES = ("joblib", "keras", "numpy", "scikit-learn", "tensorflow")
 
 
@@ -64,6 +72,74 @@ def log_fitted_model(
         return run.send_or_keep(send, keep, what="the refit model")
 
 
+def log_checkpoint(
+    run: StudyRun,
+    trial: int,
+    run_id: str | None,
+    *,
+    files: Mapping[str, Path],
+    rows: Nest,
+    predictions: Nest,
+    n_epochs: int,
+    params: Mapping[str, Any],
+    metric: str,
+    scores: np.ndarray,
+) -> None:
+    """Log a trial's fold models as one MLflow model, with the scores that they have.
+
+    run_id: of the trial's run, or its local one; the study's run stands in for one that is gone
+    files: "model_0" is the first fold's, and so on; "preprocess_0" what was fitted on its rows
+    rows, predictions, n_epochs: as for `log_fitted_model`
+    scores: of the metric, on each fold's validation rows, [n_folds]
+    Raises StoreUnavailable when the store fails. Nothing is kept for later: it is made again.
+    """
+    from mlflow.entities import Metric
+
+    signature = _signature(by_name(rows), predictions)
+    values = {f"checkpoint/{storable_key(metric)}": float(np.mean(scores))}
+    values |= {f"checkpoint/fold_{fold}": float(score) for fold, score in enumerate(scores)}
+    client = run.store.client
+    with _quiet_mlflow(), readable_errors(f"a checkpoint cannot be stored in {run.store.address}"):
+        found = run_id and find_trial(client, run.experiment_id, run_id)
+        run_id = found.info.run_id if found else run.run_id
+        uri = _log(
+            run.store.uri, files, signature, name=f"trial_{trial:03d}",
+            experiment_id=run.experiment_id, run_id=run_id, n_epochs=n_epochs,
+            params={key: str(value) for key, value in params.items()},
+            tags={CHECKPOINT_TAG: f"{run.run_id} {trial} {n_epochs}"},
+        )  # fmt: skip
+        now_ms, model_id = MOMENTS.now(), uri.removeprefix("models:/")
+        points = [
+            Metric(key, value, now_ms, n_epochs, model_id=model_id) for key, value in values.items()
+        ]
+        client.log_batch(run_id, metrics=points)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trial's fold models in MLflow.
+
+    is_whole: whether its scores are there as well, which are logged last
+    """
+
+    trial: int
+    n_epochs: int
+    model_id: str
+    is_whole: bool
+
+
+def checkpoints(run: StudyRun) -> list[Checkpoint]:
+    """Return the checkpoints of a study's trials. Raises StoreUnavailable when the store fails."""
+    query = f"tags.`{CHECKPOINT_TAG}` LIKE '{run.run_id} %'"
+    search = partial(run.store.client.search_logged_models, [run.experiment_id], query)
+    with readable_errors(f"the checkpoints in {run.store.address} cannot be read"):
+        return [
+            Checkpoint(int(trial), int(n_epochs), model.model_id, bool(model.metrics))
+            for model in every(search)
+            for _, trial, n_epochs in [model.tags[CHECKPOINT_TAG].split()]
+        ]
+
+
 def log_saved_model(tracking_uri: str, path: Path, **where: Any) -> None:
     """Log a model that `log_fitted_model` saved.
 
@@ -75,7 +151,7 @@ def log_saved_model(tracking_uri: str, path: Path, **where: Any) -> None:
     artifacts = saved.flavors["python_function"]["artifacts"]
     files = {name: path / artifact["path"] for name, artifact in artifacts.items()}
     with _quiet_mlflow():
-        _log(tracking_uri, files, saved.signature, **where)
+        _log(tracking_uri, files, saved.signature, tags={LOCAL_ID_TAG: path.name}, **where)
 
 
 def _log(
@@ -88,15 +164,12 @@ def _log(
     run_id: str,
     n_epochs: int,
     params: Mapping[str, str],
+    tags: Mapping[str, str] | None = None,
 ) -> str:
     import mlflow
     from mlflow.models import Model as SavedModel
 
-    # Both belong to the caller, in a notebook; setting the one sets the other.
-    variable = os.environ.pop("MLFLOW_TRACKING_URI", None)
-    before: Any = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-    try:
-        mlflow.set_tracking_uri(tracking_uri)
+    with as_default(tracking_uri):
         mlflow.set_experiment(experiment_id=experiment_id)
         info = SavedModel.log(
             artifact_path=None,
@@ -106,13 +179,9 @@ def _log(
             signature=signature,
             step=n_epochs,
             params=dict(params),
+            tags=dict(tags or {}),
             **_flavor(files),
         )
-    finally:
-        mlflow.set_tracking_uri(before)
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-        if variable is not None:
-            os.environ["MLFLOW_TRACKING_URI"] = variable
     return str(info.model_uri)
 
 

@@ -115,6 +115,11 @@ def storable_text(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def digest_of(fingerprint: str) -> str:
+    """Return what of a data set's fingerprint MLflow is given: its digests are short."""
+    return fingerprint[:12]
+
+
 def changed_params(logged: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters of a continued run whose value is no longer what was logged.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadInput
-from pipeline.tracking.lookup import PARENT_TAG, SIGNATURE_TAG
+from pipeline.tracking.lookup import PARENT_TAG, SIGNATURE_TAG, every
+from pipeline.tracking.registry import ANSWER_TAG
 from pipeline.tracking.store import Store, readable_errors
 
 
@@ -27,7 +28,9 @@ class Logged:
     """Runs and logged models, of one study where these two are given.
 
     run_ids: the study's own run last, so that a removal that is cut off can find the others
-    registered: the model versions that come from them, as "digits version 3"
+    registered: the model versions that come from them and keep them, as "digits version 3"
+    superseded: those that go with them, by name and number: registered by a search, and by now
+        neither champion nor challenger, nor of any other alias
     last_used_secs: when the study's run began or ended last, since the epoch
     """
 
@@ -37,6 +40,7 @@ class Logged:
     model_ids: tuple[str, ...] = ()
     n_bytes: int = 0
     registered: tuple[str, ...] = ()
+    superseded: tuple[tuple[str, str], ...] = ()
     last_used_secs: float = 0.0
 
 
@@ -46,23 +50,23 @@ def logged_studies(store: Store) -> list[Logged]:
     Raises BadInput when files lie outside the store's folder, StoreUnavailable when it fails.
     """
     with readable_errors(f"the runs in {store.address} cannot be read"):
-        versions = list(_all(store.client.search_model_versions))
+        versions = _versions(store)
         return [
             logged
-            for experiment in _all(store.client.search_experiments)
+            for experiment in every(store.client.search_experiments)
             for logged in _logged_in(store, experiment, versions)
         ]
 
 
-def _logged_in(store: Store, experiment: Any, versions: list[Any]) -> Iterator[Logged]:
+def _logged_in(store: Store, experiment: Any, versions: list[_Version]) -> Iterator[Logged]:
     """Yield what the studies of one experiment have."""
     from mlflow.entities import ViewType
 
     ids = [experiment.experiment_id]
     models, children = defaultdict(list), defaultdict(list)
-    for model in _all(partial(store.client.search_logged_models, ids)):
+    for model in every(partial(store.client.search_logged_models, ids)):
         models[model.source_run_id].append(model)
-    runs = list(_all(partial(store.client.search_runs, ids, run_view_type=ViewType.ALL)))
+    runs = list(every(partial(store.client.search_runs, ids, run_view_type=ViewType.ALL)))
     for run in runs:
         children[run.data.tags.get(PARENT_TAG)].append(run)
     for run in runs:
@@ -93,7 +97,7 @@ def deleted_by_hand(store: Store, older_than_secs: float, besides: Collection[st
             backend.get_logged_model(model_id, allow_deleted=True)
             for model_id in backend._get_deleted_logged_models(age_ms)
         ]
-        versions = list(_all(store.client.search_model_versions))
+        versions = _versions(store)
         return _logged(
             store,
             [
@@ -101,12 +105,12 @@ def deleted_by_hand(store: Store, older_than_secs: float, besides: Collection[st
                 for run in runs
                 if SIGNATURE_TAG not in run.data.tags
                 and run.info.run_id not in besides
-                and not _registered({run.info.run_id}, versions)
+                and not _from({run.info.run_id}, versions)
             ],
             [
                 model
                 for model in models
-                if model.model_id not in besides and not _registered({model.model_id}, versions)
+                if model.model_id not in besides and not _from({model.model_id}, versions)
             ],
             versions,
         )
@@ -119,6 +123,8 @@ def remove(store: Store, logged: Logged) -> None:
     """
     client, backend = store.client, _backend(store)
     with readable_errors(f"runs cannot be removed from {store.address}"):
+        for name, number in logged.superseded:
+            client.delete_model_version(name, number)
         models = [backend.get_logged_model(m, allow_deleted=True) for m in logged.model_ids]
         for model in models:
             backend.delete_logged_model(model.model_id)
@@ -130,6 +136,22 @@ def remove(store: Store, logged: Logged) -> None:
         for run_id in logged.run_ids:
             _remove_files(_folder(store, client.get_run(run_id).info.artifact_uri))
             backend._hard_delete_run(run_id)
+
+
+def remove_models(store: Store, model_ids: Collection[str]) -> int:
+    """Remove models, but for those that are registered; return how many went.
+
+    Raises StoreUnavailable when the store fails. A server keeps them, marked as deleted.
+    """
+    with readable_errors(f"models cannot be removed from {store.address}"):
+        versions = _versions(store) if model_ids else []
+        going = tuple(each for each in model_ids if not _from({each}, versions))
+        if store.artifact_location is None:
+            for model_id in going:
+                store.client.delete_logged_model(model_id)
+        else:
+            remove(store, Logged(model_ids=going))
+        return len(going)
 
 
 def shrink(store: Store) -> None:
@@ -144,25 +166,51 @@ def shrink(store: Store) -> None:
         database.execute("VACUUM")
 
 
-def _logged(store: Store, runs: list[Any], models: list[Any], versions: list[Any]) -> Logged:
+def _logged(store: Store, runs: list[Any], models: list[Any], versions: list[_Version]) -> Logged:
     run_ids = tuple(run.info.run_id for run in runs)
     model_ids = tuple(model.model_id for model in models)
+    theirs = _from({*run_ids, *model_ids}, versions)
     locations = [run.info.artifact_uri for run in runs] + [m.artifact_location for m in models]
     return Logged(
         run_ids=run_ids,
         model_ids=model_ids,
         n_bytes=sum(size_of(_folder(store, location)) for location in locations),
-        registered=_registered({*run_ids, *model_ids}, versions),
+        registered=tuple(f"{v.name} version {v.number}" for v in theirs if not v.is_superseded),
+        superseded=tuple((v.name, v.number) for v in theirs if v.is_superseded),
     )
 
 
-def _registered(ids: Collection[str], versions: list[Any]) -> tuple[str, ...]:
-    """Return the versions that name one of these ids, wherever they name it."""
-    return tuple(
-        f"{version.name} version {version.version}"
-        for version in versions
-        if any(each in f"{version.run_id} {version.model_id} {version.source}" for each in ids)
-    )
+@dataclass(frozen=True)
+class _Version:
+    """A model version. comes_from: text that names its run and its model, wherever it does."""
+
+    name: str
+    number: str
+    comes_from: str
+    is_superseded: bool
+
+
+def _versions(store: Store) -> list[_Version]:
+    """Return all model versions; MLflow tells their aliases with the models only."""
+    held = {
+        (model.name, str(number))
+        for model in every(store.client.search_registered_models)
+        for number in model.aliases.values()
+    }
+    return [
+        _Version(
+            found.name,
+            str(found.version),
+            f"{found.run_id} {found.model_id} {found.source}",
+            ANSWER_TAG in found.tags and (found.name, str(found.version)) not in held,
+        )
+        for found in every(store.client.search_model_versions)
+    ]
+
+
+def _from(ids: Collection[str], versions: list[_Version]) -> list[_Version]:
+    """Return the versions that name one of these ids."""
+    return [version for version in versions if any(each in version.comes_from for each in ids)]
 
 
 def size_of(path: Path) -> int:
@@ -204,14 +252,3 @@ def _root(store: Store) -> Path:
 def _backend(store: Store) -> Any:
     """Return MLflow's own store behind the client: only it removes for good."""
     return store.client._tracking_client.store
-
-
-def _all(search: Callable[..., Any]) -> Iterator[Any]:
-    """Yield what all pages of a search hold."""
-    token = None
-    while True:
-        page = search(page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -24,6 +24,7 @@ from pipeline.tracking.lookup import (
 from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.records import (
     changed_params,
+    digest_of,
     status_of,
     storable_key,
     storable_text,
@@ -169,7 +170,7 @@ class StudyRun:
         from mlflow.data.numpy_dataset import from_numpy
 
         features = x.to_numpy() if hasattr(x, "iloc") else by_name(x)
-        dataset = from_numpy(features, targets=by_name(y), name=name, digest=fingerprint[:12])
+        dataset = from_numpy(features, targets=by_name(y), name=name, digest=digest_of(fingerprint))
         tags = {"mlflow.data.context": "development", "fingerprint": fingerprint}
         self.writer.update(DatasetUse(self.run_id, dataset.to_dict(), tags))
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from filelock import FileLock, Timeout
@@ -134,6 +134,26 @@ def readable_errors(what: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
         raise StoreUnavailable(f"{what}: {reason_of(error)}") from error
+
+
+@contextmanager
+def as_default(uri: str) -> Iterator[None]:
+    """Let MLflow find this store in a block where it asks nobody for one.
+
+    Default and variable belong to the caller, in a notebook; setting the one sets the other.
+    """
+    import mlflow
+
+    variable = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    before: Any = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    try:
+        mlflow.set_tracking_uri(uri)
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if variable is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
 
 
 def _open_sqlite(path: Path) -> Store:

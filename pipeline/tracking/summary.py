@@ -11,22 +11,18 @@ MAX_TAG_CHARACTERS = 8000
 
 def study_summary(result: StudyResult, description: str) -> tuple[dict[str, float], dict[str, str]]:
     """Return (metrics, tags) of a study's run. description: Markdown, shown in MLflow's UI."""
-    best, choice, refit = result.best, result.choice, result.refit
+    best, choice = result.best, result.choice
     metric = result.spec.objective.metric
     metrics = {
         "chosen_epochs": float(choice.n_epochs),
         "learning_rate": float(best.params["learning_rate"]),
-        f"chosen_{metric}": choice.score,
+        **scores_of(result),
         "fold_epochs": float(
             sum(t.n_fold_epochs for t in result.trials) + result.n_extra_fold_epochs
         ),
         "updates": float(sum(t.n_updates for t in result.trials) + result.n_extra_updates),
         "seconds": sum(trial.seconds for trial in result.trials),
     }
-    if choice.standard_error is not None:
-        metrics[f"chosen_{metric}_standard_error"] = choice.standard_error
-    if refit is not None:
-        metrics.update({f"test_{name}": value for name, value in refit.test_metrics.items()})
     if (confirmation := result.confirmation) is not None:
         metrics[f"confirmed_{metric}"] = confirmation.winner.mean
         if (components := confirmation.components) is not None:
@@ -40,3 +36,14 @@ def study_summary(result: StudyResult, description: str) -> tuple[dict[str, floa
     if confirmation is not None:
         tags["confirmed_trials"] = ", ".join(str(trial.number) for trial in confirmation.trials)
     return metrics, tags
+
+
+def scores_of(result: StudyResult) -> dict[str, float]:
+    """Return how good the answer is: cross-validated, and on test rows where there are some."""
+    choice, refit, key = result.choice, result.refit, f"chosen_{result.spec.objective.metric}"
+    metrics = {key: choice.score}
+    if choice.standard_error is not None:
+        metrics[f"{key}_standard_error"] = choice.standard_error
+    if refit is not None:
+        metrics |= {f"test_{name}": value for name, value in refit.test_metrics.items()}
+    return metrics

@@ -112,6 +112,11 @@ class Unsent:
             shutil.copy2(path, copy)
         return copy
 
+    @property
+    def addresses(self) -> set[str]:
+        """The stores that something in the file is for."""
+        return {store for store, _ in self._lines()}
+
     def _lines(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield (store, update) for every update in the file, whichever store it is for."""
         if not self.path.exists():

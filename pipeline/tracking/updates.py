@@ -1,6 +1,6 @@
 """What is done to runs, as values: sent now, sent later, or kept in a file and sent another day.
 
-Each is idempotent, but for `Model`: sending it twice leaves the store as sending it once.
+Each is idempotent: sending it twice leaves the store as sending it once.
 """
 
 from __future__ import annotations
@@ -180,9 +180,15 @@ class Model(Update):
     params: Mapping[str, str]
 
     def send(self, client: MlflowClient, run_id: str) -> None:
-        """Log it with the run."""
+        """Log it with the run, unless an attempt whose answer was lost has."""
+        from mlflow.entities import LoggedModelStatus
+
         from pipeline.tracking.models import log_saved_model
 
+        query = f"tags.`{LOCAL_ID_TAG}` = '{Path(self.path).name}'"
+        found = client.search_logged_models([self.experiment_id], query)
+        if any(model.status is LoggedModelStatus.READY for model in found):
+            return
         log_saved_model(
             client.tracking_uri,
             Path(self.path),

@@ -105,3 +105,22 @@ def difference_interval(
         n_repeats=n_repeats,
         confidence=confidence,
     )
+
+
+def independent_difference_interval(first: Interval, second: Interval) -> Interval:
+    """Return the interval of a first estimate less a second, independent one, from their own.
+
+    Each estimate is the middle of its interval. What the two reach are added as squares: Zou &
+    Donner (2008), equations 5 and 6, for intervals about their middle. Where the estimates share
+    rows, and so go up and down together, it is wider than it need be.
+
+    Raises BadInput for intervals of different confidence.
+    """
+    if first.confidence != second.confidence:
+        raise BadInput(
+            "intervals must have one confidence to be compared, got "
+            f"{first.confidence} and {second.confidence}"
+        )
+    middle = (first.low + first.high - second.low - second.high) / 2
+    reach = math.hypot(first.high - first.low, second.high - second.low) / 2
+    return Interval(middle - reach, middle + reach, first.confidence)
