@@ -38,6 +38,24 @@ def preprocessed(data: Dataset, fold: Fold, preprocess: Any) -> tuple[Nest, Any]
     return x, fitted
 
 
+def remarks_on_transformers(preprocess: Any) -> list[str]:
+    """Return, in sentences, which transformers stay as they were fitted before the study.
+
+    Any other is fitted anew for each fold, whatever it was fitted on before.
+    """
+    from sklearn.frozen import FrozenEstimator
+
+    each = preprocess.values() if isinstance(preprocess, Mapping) else [preprocess]
+    own = [one for one in each if hasattr(one, "get_params")]
+    parts = [part for one in own for part in (one, *one.get_params().values())]
+    return [
+        f"preprocess holds {part!r}, which no fold fits anew: if it was fitted on this study's "
+        "rows, every fold knows its validation rows"
+        for part in parts
+        if isinstance(part, FrozenEstimator)
+    ]
+
+
 def transformed(x: Nest, fitted: Any) -> Nest:
     """Return raw rows as a model takes them; `fitted` is a transformer, a dict of them, or None."""
     if isinstance(fitted, Mapping):

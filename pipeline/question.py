@@ -16,6 +16,7 @@ from pipeline.files import write_whole
 from pipeline.folds import Folds, split, untrained_classes
 from pipeline.machine import n_cores
 from pipeline.nest import described, is_several
+from pipeline.preprocessing import remarks_on_transformers
 from pipeline.set_aside import set_test_rows_aside
 from pipeline.spec import StudySpec
 from pipeline.study_file import source_of
@@ -122,8 +123,11 @@ def pose(
     training.check_schedules(spec)
     model = training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
-    about_schedules = training.remarks_on_schedules(spec, model, question.folds[0])
-    for remark in (*training.remarks_on_layers(model), *about_schedules):
+    for remark in (
+        *remarks_on_transformers(spec.preprocess),
+        *training.remarks_on_layers(model),
+        *training.remarks_on_schedules(spec, model, question.folds[0]),
+    ):
         say(remark)
     if spec.splitter is None and data.validation_rows is None and is_several(data.y):
         say(

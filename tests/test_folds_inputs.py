@@ -7,12 +7,19 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from pipeline.data import Dataset
 from pipeline.errors import BadInput
 from pipeline.folds import Fold, training_weights
-from pipeline.preprocessing import model_input, preprocessed, transformed
+from pipeline.preprocessing import (
+    model_input,
+    preprocessed,
+    remarks_on_transformers,
+    transformed,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 3))
@@ -40,6 +47,22 @@ def test_preprocess_is_fitted_on_training_rows_only():
     assert not hasattr(scaler, "mean_")
     np.testing.assert_allclose(seen[:3, 0], [-np.sqrt(1.5), 0, np.sqrt(1.5)], rtol=1e-6)
     assert (seen[3:] > 1e5).all()
+
+
+def test_a_transformer_that_was_fitted_before_is_fitted_anew():
+    known = StandardScaler().fit(X * 1e6)
+    seen, fitted = preprocessed(REGRESSION, fold_of(50, 10), known)
+    assert fitted is not known
+    np.testing.assert_allclose(fitted.mean_, X[:50].mean(0))
+    np.testing.assert_allclose(seen[:50].mean(0), 0, atol=1e-6)
+    assert remarks_on_transformers(known) == []
+
+
+def test_a_transformer_that_stays_as_it_was_fitted_is_told():
+    frozen = FrozenEstimator(StandardScaler().fit(X))
+    for preprocess in (frozen, make_pipeline(frozen, PCA(2)), {"table": frozen}):
+        (remark,) = remarks_on_transformers(preprocess)
+        assert remark.startswith("preprocess holds FrozenEstimator(estimator=StandardScaler())")
 
 
 class TargetMean(TransformerMixin, BaseEstimator):

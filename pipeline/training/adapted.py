@@ -59,6 +59,15 @@ class AdaptedLayers:
         names = [type(layer).__name__ for layer in self.layers]
         return " → ".join(names) or getattr(self.made_of, "__name__", repr(self.made_of))
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that the rows may hold as numbers, 0 where they are no tokens' numbers."""
+        last = self.layers[-1]
+        config = last.get_config()
+        if not isinstance(last, LOOKUPS) or config["output_mode"] != "int":
+            return 0
+        return int(config["max_tokens"] or last.vocabulary_size())
+
     def fit(self, x: Any, y: Any = None) -> AdaptedLayers:
         """Make the layers anew and adapt each to what those before it make of the rows.
 

@@ -6,6 +6,7 @@ Keras matches what has other names by the alphabet, after a warning at most, and
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -57,6 +58,31 @@ def compared(model: keras.Model, y: Nest) -> Iterator[tuple[str, Any, tuple, np.
             loss = loss[place] if isinstance(outputs, tuple) and place < len(loss) else None
         if loss is not None and name in labels:
             yield f"y[{name!r}]", loss, tuple(shapes[place][1:]), labels[name]
+
+
+def embedded(model: keras.Model, x: Nest) -> Iterator[tuple[str, keras.layers.Embedding, Any]]:
+    """Yield (input, layer, its part of X) for each embedding of an input itself, as far as known.
+
+    input: its name in a dict, "" of one array, or its place
+    Call `check_parts` first.
+    """
+    inputs = _struct(model, "input")
+    if inputs is None:
+        return
+    if isinstance(x, dict):
+        names = _names(inputs, [each.name for each in model.inputs])
+        tensors = inputs.values() if isinstance(inputs, dict) else model.inputs
+        fed = {id(t): (name, x[name]) for name, t in zip(names, tensors, strict=True)}
+    elif isinstance(x, tuple):
+        fed = {id(t): (str(i), x[i]) for i, t in enumerate(model.inputs)}
+    else:
+        fed = {id(model.inputs[0]): ("", x)}
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Embedding):
+            with suppress(AttributeError, ValueError):  # of one that is used twice, or not yet
+                if id(layer.input) in fed:
+                    name, part = fed[id(layer.input)]
+                    yield name, layer, part
 
 
 def _struct(model: keras.Model, which: str) -> Nest | None:

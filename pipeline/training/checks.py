@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,8 +14,8 @@ from pipeline.errors import BadInput, unknown_name
 from pipeline.folds import Fold
 from pipeline.nest import Nest
 from pipeline.spec import StudySpec
-from pipeline.training.adapted import fold_rows
-from pipeline.training.check_parts import check_parts, compared
+from pipeline.training.adapted import AdaptedLayers, fold_rows
+from pipeline.training.check_parts import check_parts, compared, embedded
 from pipeline.training.learnt import check_layers
 from pipeline.training.measure import typical_params
 from pipeline.training.models import (
@@ -34,7 +36,7 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     Raises BadInput when it cannot be built, does not fit the data or the labels, or does not log
     the monitored metric.
     """
-    x, _ = fold_rows(spec, data, fold)
+    x, preprocess = fold_rows(spec, data, fold)
     params = typical_params(spec)
     model = call_builder(spec, params, fold_seed(spec.seed, fold.index))
     # First: their messages are about inputs and labels, Keras's about tensors.
@@ -44,6 +46,7 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     n_rows = int(params["batch_size"])  # a model may be made for batches of this size alone
     with under_policy(spec):
         add_variables(model, (first_rows(x, n_rows), labels(first_rows(data.y, n_rows))))
+    check_embeddings(model, x, preprocess)
     check_objective(model, spec.objective.metric)
     return model
 
@@ -67,6 +70,25 @@ def check_labels(model: keras.Model, y: Nest) -> None:
         # Only Keras's own losses are known by their names.
         if kind.__module__.startswith("keras."):
             _check_one(name, labels_of_it, output, _snake(kind.__name__))
+
+
+def check_embeddings(model: keras.Model, x: Nest, preprocess: Any) -> None:
+    """Raise BadInput when an embedding has no vector for a number of its input.
+
+    TensorFlow would give zeros on GPUs, and the last vector under XLA.
+    preprocess: what was fitted: in another fold, and for the refit, a vocabulary may be full
+    """
+    for name, layer, part in embedded(model, x):
+        fitted = preprocess.get(name) if isinstance(preprocess, Mapping) else preprocess
+        n_tokens = fitted.n_tokens if isinstance(fitted, AdaptedLayers) else 0
+        most = max(int(part.max()), n_tokens - 1)
+        if most >= layer.input_dim or part.min() < 0:
+            where = f"X[{name!r}]" if isinstance(x, dict) else f"X[{name}]" if name else "X"
+            advice = f": the layer in preprocess may give {n_tokens} tokens" if n_tokens else ""
+            raise BadInput(
+                f"{layer.name!r}, an Embedding of {layer.input_dim}, needs numbers in "
+                f"0..{layer.input_dim - 1}, got {int(part.min())}..{most} in {where}{advice}"
+            )
 
 
 def _check_one(name: str, y: np.ndarray, output: tuple, loss: str) -> None:

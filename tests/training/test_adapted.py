@@ -118,6 +118,13 @@ def test_it_is_adapted_anew_to_the_same_bits(preprocess, x):
     assert fitted.transform(x[:5]).astype(first.dtype).tobytes() == first[:5].tobytes()
 
 
+@every_layer
+def test_rows_that_go_through_in_parts_are_the_same_bits(preprocess, x, monkeypatch):
+    whole, _ = seen(preprocess, x)
+    monkeypatch.setattr("pipeline.training.adapted.ROWS_AT_ONCE", 5)
+    assert seen(preprocess, x)[0].tobytes() == whole.tobytes()
+
+
 def test_it_is_what_keras_makes_of_the_training_rows():
     for mode in ("int", "multi_hot", "tf_idf"):
         layer = text(mode)()

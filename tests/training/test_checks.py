@@ -21,6 +21,7 @@ from tests.training.models import (
     numbers,
     regression,
     softmax,
+    tokens,
 )
 
 
@@ -137,6 +138,62 @@ def test_numbers_for_a_binary_loss():
 def test_one_column_of_numbers_fits_one_output(column):
     case_ = case(regression, numbers(column=column))
     check_model(case_.spec, case_.data, case_.folds[0])
+
+
+# --- embeddings ---
+
+
+def embedding(n: int, *, with_input: bool = True):
+    """Return a builder of a model of whole numbers, four in a row."""
+
+    def build(params):
+        layers = [keras.layers.Embedding(n, 2), keras.layers.Flatten(), softmax()]
+        if with_input:
+            return compiled(*layers, params=params, shape=(4,))
+        model = keras.Sequential(layers)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    return build
+
+
+@pytest.mark.parametrize("with_input", [True, False])
+def test_an_embedding_has_a_vector_for_every_number(with_input):
+    data = tokens()
+    most = int(data.x.max())
+    assert refused(embedding(most, with_input=with_input), data).endswith(
+        f"an Embedding of {most}, needs numbers in 0..{most - 1}, got 0..{most} in X"
+    )
+    assert "got -1.." in refused(embedding(most + 1), Dataset(data.x - 1, data.y))
+    case_ = case(embedding(most + 1, with_input=with_input), data)
+    check_model(case_.spec, case_.data, case_.folds[0])
+
+
+def test_an_embedding_has_a_vector_for_every_token_that_another_fold_may_have():
+    data = Dataset(["few words", "few"] * 22, classes().y)
+
+    def words():
+        return keras.layers.TextVectorization(max_tokens=9, output_sequence_length=4)
+
+    message = refused(embedding(8), data, preprocess=words)
+    assert message.endswith("got 0..8 in X: the layer in preprocess may give 9 tokens")
+    case_ = case(embedding(9), data, preprocess=words)
+    check_model(case_.spec, case_.data, case_.folds[0])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_embedding_of_one_of_several_inputs_is_named(named):
+    def build(params):
+        word, size = keras.Input((1,), name="word"), keras.Input((2,), name="size")
+        vector = keras.layers.Flatten()(keras.layers.Embedding(5, 2)(word))
+        model = keras.Model([word, size], softmax()(keras.layers.Concatenate()([vector, size])))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        return model
+
+    word, size = np.arange(44)[:, None] % 6, np.ones((44, 2))
+    x = {"size": size, "word": word} if named else (word, size)
+    message = refused(build, Dataset(x, classes().y))
+    assert message.endswith("got 0..5 in " + ("X['word']" if named else "X[0]"))
 
 
 # --- the metric ---
