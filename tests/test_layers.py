@@ -54,6 +54,7 @@ LOWER = LEAVES | {
     },
     "results": {*LEAVES, "registry", "spec"},
     "files": {"errors"},
+    "decoded": {"errors", "files", "machine", "study_file"},
     "machine": set(),
     "placement": set(),
     "retry": set(),
@@ -83,6 +84,7 @@ LIBRARY_HOMES = {
     "jinja2": "review",
     "optuna": "optimization",
     "yaml": "units",
+    "PIL": "data_file",
 }
 
 
