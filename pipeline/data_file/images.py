@@ -108,8 +108,8 @@ def shape_for(
     are_alike = bool((smallest == largest).all())
     got = _by(smallest) if are_alike else f"{_by(smallest)} to {_by(largest)}"
     if size is None:
-        median = np.median(sizes, axis=0)
-        height, width = np.maximum(4, np.rint(median * min(1, MAX_SIDE / median.max()))).astype(int)
+        is_small = are_alike and smallest.min() >= 4 and largest.max() <= MAX_SIDE
+        height, width = smallest if is_small else _smaller(np.median(sizes, axis=0))
         size = (int(height), int(width))
     is_resized = not are_alike or tuple(smallest) != size
     told = f"{len(looks)} images of {got} pixels"
@@ -161,6 +161,11 @@ def _eight_bits(pixels: np.ndarray) -> np.ndarray:
             f"{pixels.max()}: decode such files in a study, by pipeline.read_files"
         )
     return (pixels >> 8).astype(np.uint8)
+
+
+def _smaller(size: np.ndarray) -> np.ndarray:
+    """Return a size within MAX_SIDE of about this shape; layers that halve it come out even."""
+    return np.maximum(4, 4 * np.rint(size * min(1, MAX_SIDE / size.max()) / 4))
 
 
 def _by(size: tuple[int, ...] | np.ndarray) -> str:

@@ -65,6 +65,7 @@ def test_a_folder_that_is_new_since_is_refused(tmp_path):
         ([(128, 96)], None, (64, 48, 1), r"of 128 × 96 pixels, stretched to 64 × 48 \(--image"),
         ([(8, 8), (16, 8), (12, 8)], None, (12, 8, 1), "of 8 × 8 to 16 × 8 pixels, stretched"),
         ([(8, 8)], (16, 20), (16, 20, 1), "of 8 × 8 pixels, stretched to 16 × 20"),
+        ([(80, 79)], None, (64, 64, 1), "stretched to 64 × 64"),
         ([(1, 300)], None, (4, 64, 1), "stretched to 4 × 64"),
     ],
 )
