@@ -47,6 +47,8 @@ _HOMES = {
     "load_study": "pipeline.study_file",
     "read_table": "pipeline.data_file.reading",
     "read_arrays": "pipeline.data_file.reading",
+    "read_images": "pipeline.data_file.images",
+    "read_files": "pipeline.decoded",
     "class_numbers": "pipeline.data_file.reading",
     "saved_model": "pipeline.training.saved_model",
 }

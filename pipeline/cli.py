@@ -139,7 +139,8 @@ def add_study_name(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=DEFAULT_STUDY,
         metavar="STUDY",
-        help=f"a study file, a name under studies/, or a data file (default: {DEFAULT_STUDY})",
+        help="a study file, a name under studies/, a data file, or a folder of images "
+        f"(default: {DEFAULT_STUDY})",
     )
 
 

@@ -9,7 +9,8 @@ def add_data(parser: argparse.ArgumentParser, *, writes: bool) -> None:
     """Add what is said of a data file. writes: also where its study is written."""
     data = parser.add_argument_group(
         "data file instead of a study",
-        "DATA.csv or DATA.parquet with --target, or DATA.npz with the arrays x and y",
+        "DATA.csv or DATA.parquet with --target, DATA.npz with the arrays x and y, or a folder of "
+        "images, FOLDER/CLASS/IMAGE",
     )
     data.add_argument(
         "--target", metavar="NAMES", help="column to predict, or several with commas between"
@@ -24,6 +25,9 @@ def add_data(parser: argparse.ArgumentParser, *, writes: bool) -> None:
     )
     data.add_argument(
         "--time", metavar="NAME", help="column to order rows by: folds validate on later rows"
+    )
+    data.add_argument(
+        "--image-size", metavar="SIZE", help="of a folder's images: height, or HEIGHTxWIDTH"
     )
     data.add_argument(
         "--model", metavar="FILE", help="saved Keras model (.keras) to search, with fresh weights"

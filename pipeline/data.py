@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, in_one_line
+from pipeline.lazy_rows import LazyRows, as_rows, is_sparse, joined, not_finite_in
 from pipeline.nest import (
     Nest,
     alike,
@@ -20,14 +21,16 @@ from pipeline.nest import (
     map_parts,
     parts,
 )
+from pipeline.tf_data import arrays_of, is_tf_data
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Rows to learn from.
 
-    x: [n_rows, ...], an array or a pandas frame; for a model of several inputs a dict of arrays by
-        name or a tuple of arrays
+    x: [n_rows, ...], an array, a frame or a sparse matrix; for a model of several inputs a dict of
+        such (but frames) by name or a tuple of them. A frame of another library becomes one of
+        pandas; an array in a mapped file becomes lazy rows, which stay there
     y: [n_rows] or [n_rows, n_outputs]; for several outputs a dict or a tuple of such arrays
     sample_weight: [n_rows] or None; for several outputs also such weights for each of them
     groups: [n_rows] or None; rows of one group stay on one side of every split
@@ -42,10 +45,9 @@ class Dataset:
     validation_rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if not hasattr(self.x, "iloc"):
-            object.__setattr__(self, "x", as_nest("X", self.x))
+        object.__setattr__(self, "x", _as_x(self.x))
         object.__setattr__(self, "y", as_nest("y", self.y))
-        lengths = {k: len(v) for k, v in (parts("X", self.x) | parts("y", self.y)).items()}
+        lengths = {k: v.shape[0] for k, v in (parts("X", self.x) | parts("y", self.y)).items()}
         if len(set(lengths.values())) > 1:
             got = ", ".join(f"{n} in {name}" for name, n in lengths.items())
             raise BadInput(f"X and y must have the same number of rows, got {got}")
@@ -93,11 +95,8 @@ class Dataset:
         for name in ("x", "y", "sample_weight", "groups", "validation_rows"):
             for array in _arrays_of(getattr(self, name)):
                 digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
-                if array.dtype.hasobject:
-                    digest.update(repr(array.tolist()).encode())
-                else:
-                    # As bytes: dates have no buffer of their own.
-                    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+                for block in array.blocks() if isinstance(array, LazyRows) else [array]:
+                    digest.update(_bytes_of(block))
         return digest.hexdigest()
 
 
@@ -105,7 +104,8 @@ def load(load_data: Callable[[], Any]) -> Dataset:
     """Call the study's loader and return its data, checked.
 
     A loader returns `(x, y)`, `((x, y), (x_validation, y_validation))` or a `Dataset`. Two pairs
-    are always the second: two inputs and two outputs go into dicts or a `Dataset`.
+    are always the second: two inputs and two outputs go into dicts or a `Dataset`. A finite
+    `tf.data.Dataset` stands for `(x, y)` or `(x, y, sample_weight)`, two of them for both pairs.
     Raises BadInput with the loader's own error when it fails.
     """
     try:
@@ -117,6 +117,11 @@ def load(load_data: Callable[[], Any]) -> Dataset:
     match loaded:
         case Dataset():
             data = loaded
+        case _ if is_tf_data(loaded):
+            data = Dataset(*arrays_of(loaded))
+        case (train, validation) if is_tf_data(train) and is_tf_data(validation):
+            pair = (Dataset(*arrays_of(each)) for each in (train, validation))
+            data = with_validation_set(*pair)
         case ((x, y), (x_validation, y_validation)):
             try:
                 data = with_validation_set(Dataset(x, y), Dataset(x_validation, y_validation))
@@ -130,8 +135,8 @@ def load(load_data: Callable[[], Any]) -> Dataset:
         case _:
             size = f" of {len(loaded)}" if isinstance(loaded, tuple | list) else ""
             raise BadInput(
-                "load_data() must return (x, y), ((x, y), (x_validation, y_validation)) or a "
-                f"Dataset, got {type(loaded).__name__}{size}"
+                "load_data() must return (x, y), ((x, y), (x_validation, y_validation)), a "
+                f"tf.data.Dataset or a Dataset, got {type(loaded).__name__}{size}"
             )
     if data.n_rows < 2:
         raise BadInput(f"load_data() must return at least 2 rows, got {data.n_rows}")
@@ -152,7 +157,7 @@ def with_validation_set(train: Dataset, validation: Dataset) -> Dataset:
 
 
 def take_rows(x: Nest, rows: np.ndarray) -> Nest:
-    """Return rows of an array, a pandas frame, or of several arrays."""
+    """Return rows of an array, a pandas frame, or of several arrays; lazy ones stay so."""
     return map_parts(lambda part: part.iloc[rows] if hasattr(part, "iloc") else part[rows], x)
 
 
@@ -161,27 +166,43 @@ def is_classes(y: np.ndarray) -> bool:
     return y.ndim == 1 and y.dtype.kind in "iub" and len(np.unique(y)) <= max(2, len(y) // 4)
 
 
-def refuse_not_numbers(name: str, values: np.ndarray, advice: str = "") -> None:
+def refuse_not_numbers(name: str, values: np.ndarray | LazyRows, advice: str = "") -> None:
     """Raise BadInput when the values are neither numbers nor booleans."""
     if values.dtype.kind not in "fiub":
         got = f"dtype {values.dtype}"
-        if values.size:
-            first = repr(values.ravel()[:1].tolist()[0])
+        of_first = np.asarray(values[:1]).ravel()[:1].tolist()
+        if of_first:
+            first = repr(of_first[0])
             got += f" (the first value is {first if len(first) <= 60 else first[:59] + '…'})"
         raise BadInput(f"{name} must be numbers, got {got}" + (f"; {advice}" if advice else ""))
 
 
-def refuse_not_finite(name: str, values: np.ndarray) -> None:
-    """Raise BadInput when a number is NaN or infinite, saying how many and where first."""
-    if values.dtype.kind != "f":
-        return
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(np.argwhere(bad)[0][0])
+def refuse_not_finite(name: str, values: np.ndarray | LazyRows) -> None:
+    """Raise BadInput when a number is NaN or infinite, saying how many and where first.
+
+    Of lazy rows, all of their source.
+    """
+    found = values.not_finite if isinstance(values, LazyRows) else not_finite_in(values)
+    if found is not None:
+        count, row = found
         raise BadInput(
-            f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), "
-            f"the first in row {row}"
+            f"{name} must be finite, got {count} NaN or infinite value(s), the first in row {row}"
         )
+
+
+def _as_x(x: Any) -> Nest:
+    """Return X as it is kept."""
+    if hasattr(x, "iloc"):
+        return x
+    if hasattr(x, "__arrow_c_stream__") and hasattr(x, "columns"):  # Polars, Arrow, DuckDB
+        import pyarrow
+
+        try:
+            return pyarrow.table(x).to_pandas()
+        except pyarrow.ArrowException as error:
+            raise BadInput(f"X cannot be made a pandas frame: {in_one_line(error)}") from error
+    # One of SciPy's formats is a dict.
+    return as_rows("X", x) if is_sparse(x) else as_nest("X", x, as_rows)
 
 
 def _one_per_row(name: str, values: np.ndarray, n_rows: int) -> np.ndarray:
@@ -242,6 +263,17 @@ def _joined_part(name: str, train: Any, validation: Any) -> Any:
             f"the validation set must have the training set's columns, got {name} of shape "
             f"{train.shape[1:]} and {validation.shape[1:]} a row"
         )
+    if is_sparse(train) != is_sparse(validation):
+        raise BadInput(
+            f"{name} must be sparse in both the training and the validation set or in neither, got "
+            f"{type(train).__name__} and {type(validation).__name__}"
+        )
+    if is_sparse(train):
+        from scipy import sparse
+
+        return sparse.vstack([train, validation], format="csr")
+    if isinstance(train, LazyRows) or isinstance(validation, LazyRows):
+        return joined(train, validation)
     if not hasattr(train, "iloc"):
         return np.concatenate([train, validation])
     if set(getattr(train, "columns", ())) != set(getattr(validation, "columns", ())):
@@ -269,15 +301,27 @@ def _check_validation_rows(rows: np.ndarray, n_rows: int) -> None:
         )
 
 
-def _arrays_of(part: Any) -> list[np.ndarray]:
+def _arrays_of(part: Any) -> list[np.ndarray | LazyRows]:
     """Return the arrays that make up a part; a frame is its columns and their names."""
     if part is None:
         return []
     if is_several(part):
         named = sorted(parts("", part).items())
-        return [np.asarray([name for name, _ in named]), *(array for _, array in named)]
+        names = np.asarray([name for name, _ in named])
+        return [names, *(array for _, each in named for array in _arrays_of(each))]
+    if is_sparse(part):
+        # The same matrix may be indexed by numbers of 32 or 64 bits.
+        where = [np.asarray(each, np.int64) for each in (part.shape, part.indptr, part.indices)]
+        return [*where, part.data]
     if hasattr(part, "iloc"):
         columns = [part] if part.ndim == 1 else [part[name] for name in part.columns]
         names = np.asarray([str(name) for name in getattr(part, "columns", ())])
         return [names, *(column.to_numpy() for column in columns)]
     return [part]
+
+
+def _bytes_of(array: np.ndarray) -> Any:
+    if array.dtype.hasobject:
+        return repr(array.tolist()).encode()
+    # As bytes: dates have no buffer of their own.
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

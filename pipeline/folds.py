@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.data import Dataset
 from pipeline.errors import BadInput
+from pipeline.lazy_rows import LazyRows, in_memory
 from pipeline.nest import Nest, described, is_several, map_parts
 
 ClassWeight = Mapping[int, float] | str
@@ -229,8 +230,9 @@ def draw(splitter: Any, data: Dataset, name: str) -> list[tuple[np.ndarray, np.n
                 f"{name} stratifies by one column of classes, got y as {described(y)}; use KFold, "
                 "or a splitter of your own, which is given all of y"
             )
-        x = np.arange(data.n_rows) if is_several(x) else x
+        x = np.arange(data.n_rows) if is_several(x) or isinstance(x, LazyRows) else x
         y = None if is_several(y) else y
+    x = map_parts(in_memory, x)
     try:
         with warnings.catch_warnings():
             # A splitter's warning is about these very rows: it must be read before training.

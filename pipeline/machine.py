@@ -105,10 +105,13 @@ def memory_limit_mb() -> float | None:
 
 
 def used_memory_mb() -> float | None:
-    """Return this process's resident memory; None where the system does not say."""
+    """Return this process's resident memory; None where the system does not say.
+
+    Without mapped files, of which data may be one: the kernel takes their pages back as it needs.
+    """
     with suppress(OSError):
-        n_pages = int(OWN_MEMORY.read_text(encoding="utf-8").split()[1])
-        return n_pages * resource.getpagesize() / 2**20
+        _, resident, of_files, *_ = map(int, OWN_MEMORY.read_text(encoding="utf-8").split())
+        return (resident - of_files) * resource.getpagesize() / 2**20
     return None
 
 

@@ -21,10 +21,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline import decision, optimization, retention, tracking
+from pipeline import decision, decoded, optimization, retention, tracking
 from pipeline.addresses import tracking_uri_of
 from pipeline.batch import only_run_of
 from pipeline.errors import (
@@ -84,13 +84,27 @@ def clean(
         if delete:
             tracking.remove(store, trash)
         yield f"{verb}  deleted before in MLflow: {_logged(trash)}, {_size(trash.n_bytes)}"
+    cached = decoded.to_go(home, keep=keep or 1, older_than_secs=age_secs, now_secs=time.time())
+    if cached:
+        yield _cleaned(cached, delete=delete)
     n_bytes = trash.n_bytes + sum(study.n_bytes for study in gone)
     n_kept = len(studies) - len(gone)
     yield f"{verb} {len(gone)} of {len(studies)} studies, {_size(n_bytes)}; {n_kept} stay"
     if delete:
         yield _shrunk(store, home)
-    elif gone or trash.run_ids or trash.model_ids:
+    elif gone or trash.run_ids or trash.model_ids or cached:
         yield "nothing was removed: add --delete to do it"
+
+
+def _cleaned(cached: Sequence[Path], *, delete: bool) -> str:
+    n_bytes = sum(path.stat().st_size for path in cached)
+    told = f"{len(cached)} array(s) of decoded files, {_size(n_bytes)}"
+    try:
+        if delete:
+            decoded.remove(cached)
+    except AnotherRunActive as error:
+        return f"kept  {told}: {error}"
+    return f"{'removed' if delete else 'would remove'}  {told}"
 
 
 def mend(home: Path) -> Iterator[str]:

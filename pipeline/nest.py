@@ -14,16 +14,23 @@ import numpy as np
 from pipeline.errors import BadInput
 
 Nest = Any
-"""An array (or a pandas frame), a dict of arrays by name, or a tuple of arrays."""
+"""One array, or what stands for one (a pandas frame, a sparse matrix, lazy rows); a dict of arrays
+by name; or a tuple of arrays."""
 
 
-def as_nest(name: str, values: Any) -> Nest:
+AsPart = Callable[[str, Any], Any]
+"""(name, what a loader gave) -> what is kept of it."""
+
+
+def as_nest(name: str, values: Any, as_part: AsPart | None = None) -> Nest:
     """Return what a loader gave as an array, a dict of arrays or a tuple of arrays.
 
     As in Keras, a list or tuple of arrays is one of parts; a list of anything else is rows.
     name: of the whole, for messages
+    as_part: makes an array of what is given for one; None is `as_entries`
     Raises BadInput for what is no array, and names that are not text.
     """
+    as_part = as_part or as_entries
     if isinstance(values, Mapping):
         for key in values:
             # A tuple's parts are named by their places where names are needed.
@@ -31,11 +38,11 @@ def as_nest(name: str, values: Any) -> Nest:
                 raise BadInput(f"{name} must name its parts by words, got the name {key!r}")
         if not values:
             raise BadInput(f"{name} must have at least 1 part, got an empty dict")
-        return {key: _as_part(f"{name}[{key!r}]", part) for key, part in values.items()}
+        return {key: _part(f"{name}[{key!r}]", part, as_part) for key, part in values.items()}
     is_sequence = isinstance(values, tuple | list) and len(values) > 0
-    if is_sequence and all(getattr(part, "ndim", 0) > 0 for part in values):
-        return tuple(_as_part(f"{name}[{i}]", part) for i, part in enumerate(values))
-    return _as_rows(name, values)
+    if is_sequence and all(len(getattr(part, "shape", ())) > 0 for part in values):
+        return tuple(_part(f"{name}[{i}]", part, as_part) for i, part in enumerate(values))
+    return as_part(name, values)
 
 
 def as_array(name: str, values: Any) -> np.ndarray:
@@ -95,15 +102,15 @@ def described(nest: Nest) -> str:
     return f"a tuple of {len(nest)}" if isinstance(nest, tuple) else "one array"
 
 
-def _as_part(name: str, values: Any) -> np.ndarray:
+def _part(name: str, values: Any, as_part: AsPart) -> Any:
     if hasattr(values, "columns"):
         raise BadInput(
             f"{name} must be an array, as every one of several parts, got a frame: use to_numpy()"
         )
-    return _as_rows(name, values)
+    return as_part(name, values)
 
 
-def _as_rows(name: str, values: Any) -> np.ndarray:
+def as_entries(name: str, values: Any) -> np.ndarray:
     """Return an array with one entry per row; texts as objects, but where they are an array."""
     is_list = isinstance(values, list | tuple) and len(values) > 0
     if is_list and all(isinstance(each, str) for each in values):

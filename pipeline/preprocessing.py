@@ -11,11 +11,14 @@ import numpy as np
 from pipeline.data import Dataset, refuse_not_finite, refuse_not_numbers, take_rows
 from pipeline.errors import BadInput, unknown_name
 from pipeline.folds import Fold
+from pipeline.lazy_rows import LazyRows, in_memory, is_sparse, made_dense_later
 from pipeline.nest import Nest, described, is_several, map_parts, parts
 
 
 def preprocessed(data: Dataset, fold: Fold, preprocess: Any) -> tuple[Nest, Any]:
     """Return all rows as the fold's model sees them, float32, and what was fitted.
+
+    Without a transformer mapped files stay where they are, and sparse matrices sparse.
 
     preprocess: a transformer, or a dict of them for some of several inputs by name. Clones are
         fitted on the fold's training rows only
@@ -68,11 +71,17 @@ def transformed(x: Nest, fitted: Any) -> Nest:
     return _transformed(x, fitted, "X")
 
 
-def model_input(x: Any, name: str = "X") -> np.ndarray:
+def model_input(x: Any, name: str = "X") -> np.ndarray | LazyRows:
     """Return X as finite numbers that a model takes: floats as float32, integers as they are."""
-    if hasattr(x, "toarray"):
-        x = x.toarray()
     advice = "encode it with `preprocess`"
+    if is_sparse(x):
+        refuse_not_numbers(name, x.data, advice)
+        x = made_dense_later(x)
+    if isinstance(x, LazyRows):
+        refuse_not_numbers(name, x, advice)
+        x = x.as_model_takes()
+        refuse_not_finite(name, x)
+        return x
     dtypes = getattr(x, "dtypes", None)
     if getattr(x, "ndim", 0) == 2 and dtypes is not None:  # a pandas frame
         others = [f"{c} ({d})" for c, d in dtypes.items() if getattr(d, "kind", "O") not in "fiub"]
@@ -120,15 +129,15 @@ def _fitted(preprocess: Any, x: Any, y: Nest, fold: Fold, name: str) -> Any:
 
     with _refusing(preprocess, name):
         fitted = clone(preprocess)
-        fitted.fit(take_rows(x, fold.train), take_rows(y, fold.train))
+        fitted.fit(in_memory(take_rows(x, fold.train)), take_rows(y, fold.train))
         return fitted
 
 
-def _transformed(x: Any, fitted: Any, name: str) -> np.ndarray:
+def _transformed(x: Any, fitted: Any, name: str) -> np.ndarray | LazyRows:
     if fitted is None:
         return model_input(x, name)
     with _refusing(fitted, name):
-        return model_input(fitted.transform(x), f"{name} after preprocess")
+        return model_input(fitted.transform(in_memory(x)), f"{name} after preprocess")
 
 
 @contextmanager

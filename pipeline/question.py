@@ -61,11 +61,9 @@ class Question:
         A convolution's last bits depend on them, so a study keeps those that it began with,
         whatever the number of workers is later.
         """
-        if self.spec.threads is not None:
-            return self.spec.threads
-        if self._threads_record.exists():
+        if self.spec.threads is None and self._threads_record.exists():
             return int(self._threads_record.read_text(encoding="utf-8")) or None
-        return None if n_workers == 1 else max(1, n_cores() // n_workers)
+        return threads_of_new(self.spec, n_workers)
 
     def record_threads(self, n_workers: int) -> None:
         """Keep the threads of a new study. The caller holds its lock."""
@@ -101,6 +99,13 @@ class Question:
         return text if self.test is None else f"{text}, {self.test.n_rows} test rows set aside"
 
 
+def threads_of_new(spec: StudySpec, n_workers: int) -> int | None:
+    """Return the threads that each worker of a new study trains with; None is one per core."""
+    if spec.threads is not None:
+        return spec.threads
+    return None if n_workers == 1 else max(1, n_cores() // n_workers)
+
+
 def pose(
     spec: StudySpec,
     *,
@@ -114,12 +119,13 @@ def pose(
     gpu_share: of a GPU's memory, for this process
     Raises BadInput, before anything is trained or written.
     """
+    placed: Any = {"gpu_share": gpu_share, "deterministic": spec.deterministic}
+    # As a new study has them: its data may come from TensorFlow, which keeps what it starts with.
+    training.prepare(threads_of_new(spec, n_workers), **placed)
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed, spec.splitter)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
-    devices = training.set_up(
-        question.threads_for(n_workers), gpu_share=gpu_share, deterministic=spec.deterministic
-    )
+    devices = training.set_up(question.threads_for(n_workers), **placed)
     training.check_schedules(spec)
     model = training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")

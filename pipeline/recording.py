@@ -13,6 +13,8 @@ from pipeline import optimization, tracking, training
 from pipeline.addresses import tracking_uri_of
 from pipeline.batch import StopRequest
 from pipeline.errors import Interrupted, StoreUnavailable
+from pipeline.lazy_rows import stand_in
+from pipeline.nest import map_parts
 from pipeline.progress import Display
 from pipeline.question import Question
 
@@ -156,7 +158,10 @@ def _ended_truthfully(run: tracking.StudyRun, question: Question) -> Iterator[tr
     rows, status = question.development, "FAILED"
     try:
         run.log_dataset(
-            rows.x, rows.y, name=question.spec.name, fingerprint=question.data_fingerprint
+            map_parts(stand_in, rows.x),
+            rows.y,
+            name=question.spec.name,
+            fingerprint=question.data_fingerprint,
         )
         yield run
         status = "FINISHED"

@@ -13,6 +13,8 @@ from pipeline import holdout, tracking, training
 from pipeline.data import take_rows
 from pipeline.errors import Interrupted, StoreUnavailable, StudyFailed, in_one_line
 from pipeline.files import disk_errors
+from pipeline.lazy_rows import dense
+from pipeline.nest import map_parts
 from pipeline.refit_length import RefitLength
 from pipeline.results import RefitResult, StudyResult
 from pipeline.schedules import replayed
@@ -118,7 +120,7 @@ def log_and_score(
     """Log models with their preprocessing, and score them on the test rows, once."""
     question, run, length = session.question, session.run, length_of(result, session)
     rows, test = question.development, question.test
-    sample = take_rows(rows.x, np.arange(min(rows.n_rows, 5)))
+    sample = map_parts(dense, take_rows(rows.x, np.arange(min(rows.n_rows, 5))))
     uris = {}
     for name, fitted in served.items():
         files = fitted.save(scratch / name)

@@ -90,11 +90,20 @@ def find_study(study: str | Path) -> Path:
             near = did_you_mean(path.name, {file.name for file in path.parent.glob("*.py")})
             raise BadInput(f"study file {str(path)!r} does not exist (from {Path.cwd()}){near}")
         return path.resolve()
-    folders = [Path.cwd() / "studies", PACKAGE.parent / "studies"]
+    folders = _study_folders()
     for folder in folders:
         if (folder / f"{path.name}.py").is_file():
             return (folder / f"{path.name}.py").resolve()
     raise unknown_name("study", path.name, {f.stem for d in folders for f in d.glob("*.py")})
+
+
+def is_study(name: str) -> bool:
+    """Whether there is a study of this name."""
+    return any((folder / f"{name}.py").is_file() for folder in _study_folders())
+
+
+def _study_folders() -> list[Path]:
+    return [Path.cwd() / "studies", PACKAGE.parent / "studies"]
 
 
 def source_of(*functions: Callable[..., Any]) -> Source:

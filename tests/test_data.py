@@ -3,7 +3,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import sparse
 
 from pipeline.data import Dataset, is_classes, load, with_validation_set
 from pipeline.errors import BadInput
@@ -18,8 +17,8 @@ def changed(**parts: Any) -> Dataset:
     return Dataset(**{"x": X, "y": Y, **parts})
 
 
-def test_lists_and_sparse_matrices_become_arrays():
-    data = Dataset(sparse.csr_matrix(X), Y.tolist())
+def test_lists_become_arrays():
+    data = Dataset(X.tolist(), Y.tolist())
     np.testing.assert_array_equal(data.x, X)
     np.testing.assert_array_equal(data.y, Y)
 

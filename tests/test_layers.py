@@ -24,9 +24,11 @@ LEAVES: dict[str, set[str]] = {
     "schedules": {"errors"},
     "diagnosis": {"curves", "objective"},
     "nest": {"errors"},
-    "data": {"errors", "nest"},
-    "folds": {"data", "errors", "nest"},
-    "preprocessing": {"data", "errors", "folds", "nest"},
+    "lazy_rows": {"errors", "nest"},
+    "tf_data": {"errors", "machine", "nest", "placement"},
+    "data": {"errors", "lazy_rows", "nest", "tf_data"},
+    "folds": {"data", "errors", "lazy_rows", "nest"},
+    "preprocessing": {"data", "errors", "folds", "lazy_rows", "nest"},
     "set_aside": {"data", "errors", "folds"},
     "choice": {"curves", "errors"},
     "uncertainty": {"errors"},
@@ -52,6 +54,7 @@ LOWER = LEAVES | {
     },
     "results": {*LEAVES, "registry", "spec"},
     "files": {"errors"},
+    "decoded": {"errors", "files", "machine", "study_file"},
     "machine": set(),
     "placement": set(),
     "retry": set(),
@@ -81,6 +84,7 @@ LIBRARY_HOMES = {
     "jinja2": "review",
     "optuna": "optimization",
     "yaml": "units",
+    "PIL": "data_file",
 }
 
 

@@ -1,5 +1,6 @@
 """Where workers are placed, how many suit a machine, and how large each may grow."""
 
+import numpy as np
 import pytest
 
 from pipeline import machine
@@ -134,6 +135,18 @@ def test_a_process_sees_its_own_memory():
     assert after is not None
     assert 60 < after - before < 100
     assert held
+
+
+def test_a_mapped_file_is_no_memory_of_the_process(tmp_path):
+    """A search is not to be renewed for having looked at its data."""
+    np.save(tmp_path / "x.npy", np.ones(2**23))  # 64 MB
+    before = machine.used_memory_mb()
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert mapped.sum() == 2**23
+    after = machine.used_memory_mb()
+    assert before is not None
+    assert after is not None
+    assert after - before < 30
 
 
 def test_a_shared_gpus_memory_is_what_the_driver_says(tmp_path, monkeypatch):

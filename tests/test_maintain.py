@@ -160,6 +160,19 @@ def test_nothing_is_removed_unless_it_is_asked_for(mended, capsys):
     assert len(client(home).search_runs(["1"])) == 4
 
 
+def test_decoded_files_go_by_the_same_limits(mended, capsys):
+    home, _ = mended
+    cache = home / "mlruns" / "cache"
+    cache.mkdir()
+    for age, name in enumerate(("tiny-0123456789ab.npy", "tiny-ba9876543210.npy")):
+        (cache / name).write_bytes(bytes(1000))
+        os.utime(cache / name, (1e9 - age, 1e9 - age))
+    for option, verb in (("--all", "would remove"), ("--delete", "removed")):
+        assert maintain("clean", home, "--keep", "1", option) == ExitCode.SUCCESS
+        assert f"{verb}  1 array(s) of decoded files, 1.0 kB" in capsys.readouterr().out
+    assert [path.name for path in cache.glob("*.npy")] == ["tiny-0123456789ab.npy"]
+
+
 def test_an_old_study_goes_with_its_runs_models_and_files(mended, capsys):
     home, (old, new) = mended
     store, gone = client(home), decision_in(old)

@@ -1,9 +1,10 @@
 """A search without a study file: `python -m pipeline.search data.csv --target label`.
 
-A study file is written for the data file, and searched like any other: what was decided can be read
-in it, and edited. `asked.py` is what the command line says, `rows.py` and `reading.py` the data,
-`target.py` and `columns.py` what they are, `saved.py` a saved model; `inputs.py`, `defaults.py` and
-`builders.py` what becomes of them, and `writing.py` the study.
+A study file is written for the data file or the folder of images, and searched like any other:
+what was decided can be read in it, and edited. `asked.py` is what the command line says, `rows.py`,
+`reading.py` and `images.py` the data, `target.py` and `columns.py` what they are, `saved.py` a
+saved model; `inputs.py`, `defaults.py` and `builders.py` what becomes of them, and `writing.py` the
+study.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def with_study_file(
         path = Path(options.write_study).resolve()
         if path.suffix != ".py":
             raise BadInput(f"--write-study must name a .py file, got {options.write_study!r}")
+    if asked.is_images:
+        say(f"reading the images in {asked.file} …")
     written = study_for(asked, options, path)
     if options.write_study is None:
         key = hashlib.sha256(source_in(written.text).encode()).hexdigest()[:12]

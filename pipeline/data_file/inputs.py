@@ -24,6 +24,11 @@ MOST_TEXTS = 0.95
 N_SPECIAL = 2
 """Tokens that no text holds: what fills a short one, and the unknown word."""
 
+LOAD_IMAGES = """\
+def load_data():
+    x, folders = pipeline.read_images(DATA, IMAGE, project_of=__file__)
+    return x, pipeline.class_numbers(folders, CLASSES)"""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -51,13 +56,15 @@ def inputs_for(asked: Asked, rows: Rows, known: np.ndarray, model: SavedModel | 
     Raises BadInput for columns that cannot be used, or rows that the model does not take.
     """
     scaled = not asked.keep_weights
-    if not asked.is_arrays:
+    if asked.is_table:
         features = rows.features.iloc[known]
         columns = columns_of(features, scaled=scaled, may_be_text=model is None)
         if columns.text:
             inputs = _of_text(asked, rows, columns, features[columns.text].fillna(""))
         else:
             inputs = _of_columns(asked, rows, columns, scaled=scaled)
+    elif asked.is_images:
+        inputs = _of_folder(rows)
     elif rows.is_image:
         inputs = _of_images(asked, rows, model)
     else:
@@ -122,6 +129,11 @@ def _of_text(asked: Asked, rows: Rows, columns: Columns, texts: Any) -> Inputs:
         (told, *columns.decisions),
         is_text=True,
     )
+
+
+def _of_folder(rows: Rows) -> Inputs:
+    shape = rows.features.shape[1:]
+    return Inputs(shape, (constant("IMAGE", shape),), LOAD_IMAGES, "", (rows.told,))
 
 
 def _of_images(asked: Asked, rows: Rows, model: SavedModel | None) -> Inputs:

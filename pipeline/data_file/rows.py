@@ -11,7 +11,9 @@ import numpy as np
 from pipeline.data import Dataset
 from pipeline.data_file.asked import Asked
 from pipeline.data_file.columns import is_date
+from pipeline.data_file.images import images_in, read_images, shape_for
 from pipeline.data_file.reading import class_numbers, plain, read_arrays, read_table
+from pipeline.data_file.saved import SavedModel
 from pipeline.data_file.target import Target, target_of
 from pipeline.errors import BadInput, unknown_name
 from pipeline.set_aside import set_test_rows_aside
@@ -19,14 +21,15 @@ from pipeline.set_aside import set_test_rows_aside
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What is in a file.
+    """What is in a file, or a folder of images.
 
-    features: a frame of the columns that may be learned from, or the array x
+    features: a frame of the columns that may be learned from, the array x, or the images
     targets: a frame of them, one value in every row
     target: what they are
     groups: [n_rows] or None
     n_without_target: rows left out since their target is missing
     ordered_by: what the rows were ordered by, "dates" or "numbers"; None where they were not
+    told: how images were read, in words
     """
 
     features: Any
@@ -35,6 +38,7 @@ class Rows:
     groups: np.ndarray | None = None
     n_without_target: int = 0
     ordered_by: Literal["dates", "numbers"] | None = None
+    told: str = ""
 
     @property
     def is_image(self) -> bool:
@@ -58,8 +62,13 @@ class Rows:
         return set_test_rows_aside(numbered, test_size, seed, splitter)[0].x[:, 0]
 
 
-def rows_of(asked: Asked, project_of: Path) -> Rows:
-    """Read the file. Raises BadInput for what it lacks or cannot be learned from."""
+def rows_of(asked: Asked, project_of: Path, model: SavedModel | None) -> Rows:
+    """Read the file or folder. Raises BadInput for what it lacks or cannot be learned from.
+
+    model: the saved model that is searched, if any: images are read in the size that it takes
+    """
+    if asked.is_images:
+        return _of_images(asked, project_of, model)
     return _of_arrays(asked, project_of) if asked.is_arrays else _of_table(asked, project_of)
 
 
@@ -99,6 +108,20 @@ def _of_table(asked: Asked, project_of: Path) -> Rows:
         n_without_target=len(table) - len(whole),
         ordered_by=ordered_by,
     )
+
+
+def _of_images(asked: Asked, project_of: Path, model: SavedModel | None) -> Rows:
+    import pandas as pd
+
+    found = images_in(asked.file.resolve())
+    size, channels = asked.image_size, None
+    if model is not None and len(model.input_shape) == 3:
+        height, width, channels = model.input_shape
+        size = size or (None if height is None or width is None else (height, width))
+    shape, told = shape_for(found, size, channels, project_of=project_of)
+    x, names = read_images(asked.file.resolve(), shape, project_of=project_of)
+    targets = pd.DataFrame({"folder": names.astype(object)})
+    return Rows(x, targets, target_of(targets, None), told=told)
 
 
 def _of_arrays(asked: Asked, project_of: Path) -> Rows:

@@ -55,8 +55,8 @@ def study_for(asked: Asked, options: argparse.Namespace, path: Path) -> Written:
 
     Raises BadInput for data that cannot be learned from, or a saved model that cannot be searched.
     """
-    rows = rows_of(asked, path)
     model = None if asked.model is None else described(asked.model.absolute())
+    rows = rows_of(asked, path, model)
     spec = with_options(default_spec(asked, rows), options)
     known = rows.development(spec.test_size, spec.seed)
     inputs = inputs_for(asked, rows, known, model)
@@ -78,9 +78,8 @@ def study_for(asked: Asked, options: argparse.Namespace, path: Path) -> Written:
             trust=asked.trust_model,
         )
     elif rows.is_image:
-        builder = builders.convolutional(
-            rows.target, rows.features.shape[1:], float(rows.features.max())
-        )
+        brightest = 255.0 if asked.is_images else float(rows.features.max())
+        builder = builders.convolutional(rows.target, rows.features.shape[1:], brightest)
     else:
         builder = builders.dense(rows.target, of_words=inputs.is_text)
     study = _study(spec, splitter, has_preprocess=bool(inputs.preprocess))

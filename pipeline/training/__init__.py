@@ -8,6 +8,7 @@ from pipeline.training.devices import (  # first: it quiets TensorFlow's import
     GPUS,
     described_devices,
     device_names,
+    prepare,
     set_up,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "fit_on_all_rows",
     "fitted_after",
     "measured_engine",
+    "prepare",
     "remarks_on_layers",
     "remarks_on_schedules",
     "restore",

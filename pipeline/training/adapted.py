@@ -15,6 +15,7 @@ from pipeline.data import Dataset, refuse_not_finite
 from pipeline.errors import BadInput
 from pipeline.fields import is_function, is_layer
 from pipeline.folds import Fold
+from pipeline.lazy_rows import dense
 from pipeline.nest import Nest, is_several
 from pipeline.preprocessing import preprocessed
 from pipeline.spec import StudySpec
@@ -37,7 +38,7 @@ def fold_rows(spec: StudySpec, data: Dataset, fold: Fold) -> tuple[Nest, Any]:
         inputs = {f"X[{k!r}]": (x, preprocess.get(k)) for k, x in data.x.items()}
     for name, (x, transformer) in inputs.items():
         if isinstance(transformer, AdaptedLayers) and not is_several(x):
-            _check_rows(name, np.asarray(x))
+            _check_rows(name, np.asarray(dense(x)))
     return preprocessed(data, fold, preprocess)
 
 
@@ -74,7 +75,7 @@ class AdaptedLayers:
         Raises BadInput or ValueError when a layer cannot be adapted, would give other shapes in
         another fold, or has weights to train.
         """
-        rows, self.layers = np.asarray(x), []
+        rows, self.layers = np.asarray(dense(x)), []
         with _on_the_host():
             for layer in _new_layers(self.made_of):
                 if self.layers:
@@ -85,7 +86,7 @@ class AdaptedLayers:
     def transform(self, x: Any) -> np.ndarray:
         """Return rows as the last layer gives them."""
         with _on_the_host():
-            return _applied(self.layers, np.asarray(x))
+            return _applied(self.layers, np.asarray(dense(x)))
 
     def save(self, path: Path) -> None:
         """Write the layers to a `.keras` file."""

@@ -67,7 +67,16 @@ tf.get_logger().setLevel("ERROR")
 
 
 def set_up(threads: int | None, *, gpu_share: float = 1.0, deterministic: bool = True) -> list[str]:
-    """Prepare TensorFlow and return the names of the devices that training will use.
+    """Set TensorFlow up, start it and return the names of the devices that training will use.
+
+    As `prepare`.
+    """
+    prepare(threads, gpu_share=gpu_share, deterministic=deterministic)
+    return device_names()
+
+
+def prepare(threads: int | None, *, gpu_share: float = 1.0, deterministic: bool = True) -> None:
+    """Set what TensorFlow will start with; where it runs already, the same once more.
 
     threads: of one operation and between operations; None is one per core. On CPUs their number
         is part of the result, bit for bit, for convolutions.
@@ -101,9 +110,9 @@ def set_up(threads: int | None, *, gpu_share: float = 1.0, deterministic: bool =
                 set_threads(threads or 0)
     except RuntimeError as error:
         raise BadInput(
-            f"threads={threads} must be set before TensorFlow runs; start a new process: {error}"
+            f"threads={threads} must be set before TensorFlow runs; start a new process, or, where "
+            f"load_data() runs TensorFlow, write `threads` into the study: {error}"
         ) from error
-    return device_names()
 
 
 def n_lanes() -> int:

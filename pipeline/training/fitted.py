@@ -22,6 +22,7 @@ from pipeline.training.engine import Engine, Mode
 from pipeline.training.engines import engine_for
 from pipeline.training.lockstep import LockstepTraining
 from pipeline.training.models import named_outputs
+from pipeline.training.rows import evaluate, predict
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Member:
     def predictions(self, x: Nest, batch_size: int) -> Nest:
         """Return the model's predictions for raw rows, nested as its outputs are."""
         rows = transformed(x, self.preprocess)
-        predictions = self.model.predict(rows, batch_size=batch_size, verbose=0)
+        predictions = predict(self.model, rows, batch_size)
         return tuple(predictions) if isinstance(predictions, list) else predictions
 
 
@@ -64,15 +65,8 @@ class FittedModel:
         if len(self.members) > 1:
             return self._score_of_mean(data)
         (member,) = self.members
-        scores = member.model.evaluate(
-            transformed(data.x, member.preprocess),
-            data.y,
-            sample_weight=data.sample_weight,
-            batch_size=self.batch_size,
-            verbose=0,
-            return_dict=True,
-        )
-        return {name: float(value) for name, value in scores.items()}
+        x = transformed(data.x, member.preprocess)
+        return evaluate(member.model, x, data.y, data.sample_weight, self.batch_size)
 
     def each(self) -> list[FittedModel]:
         """Return the members as models of their own."""

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 
 from pipeline.errors import BadInput
+from pipeline.lazy_rows import in_memory
 from pipeline.nest import Nest, by_name, map_parts, parts
 from pipeline.space import values
 from pipeline.spec import StudySpec
@@ -231,7 +232,7 @@ def labels(y: Nest) -> Nest:
 
 def first_rows(nest: Nest, n_rows: int) -> Nest:
     """Return the first rows of each part."""
-    return map_parts(lambda part: part[:n_rows], nest)
+    return map_parts(lambda part: in_memory(part[:n_rows]), nest)
 
 
 def weigh_batches_as_fit(model: keras.Model) -> None:

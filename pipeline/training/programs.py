@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.errors import unknown_name
-from pipeline.nest import Nest
+from pipeline.nest import Nest, map_parts
 from pipeline.schedules import Schedule
 from pipeline.training.devices import HOST
 from pipeline.training.engine import FoldEpoch, State
@@ -32,7 +32,7 @@ from pipeline.training.models import (
     xla_wish,
 )
 from pipeline.training.optimizer_schedule import OptimizerSchedule
-from pipeline.training.rows import take
+from pipeline.training.rows import predict, taken
 
 if TYPE_CHECKING:
     from pipeline.training.keras_engine import KerasEngine
@@ -145,9 +145,8 @@ class KerasProgram(ABC):
         with self._engine.scope():
             assign(self.variables, state)
             inner(self._optimizer).finalize_variable_values(self._model.trainable_variables)
-            x = tf.nest.map_structure(lambda part: take(part, rows), self._engine.arrays[fold].x)
-            predictions = self._model.predict(x, batch_size=self._batch_size, verbose=0)
-            return named_outputs(self._model, predictions)
+            x = map_parts(lambda part: taken(part, rows), self._engine.arrays[fold].x)
+            return named_outputs(self._model, predict(self._model, x, self._batch_size))
 
     def model(self, fold: int, state: State, params: Mapping[str, Any]) -> keras.Model:
         """Return a new Keras model with the weights of `state`, moving averages applied."""

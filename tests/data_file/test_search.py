@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from pipeline.changes import with_options
 from pipeline.cli import search_options
@@ -159,3 +160,29 @@ def test_the_command_refuses_bad_data_in_one_line(project, capsys):
     assert json.loads(said.out)["error"].endswith("got 1 in line 3")
     assert said.err.count("\n") == 1
     assert not (project / "mlruns" / "generated").exists()
+
+
+def test_a_folder_of_images_is_searched_and_the_model_takes_images(project, monkeypatch):
+    """Bright ones and dark ones: pixels of 0 to 255, as they are read."""
+    random = np.random.default_rng(0)
+    for name, low in (("bright", 130), ("dark", 0)):
+        (project / "shades" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = random.integers(low, low + 126, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(project / "shades" / name / f"{number}.png")
+    few = ("--trials", "1", "--set", "engine=plain", "--set", "space.max_epochs=20",
+           "--set", "space.learning_rate=0.03", "--set", "space.filters=8")  # fmt: skip
+    spec, said, hidden = asked("shades", *few)
+    assert said[0] == "reading the images in shades …"
+    assert any("40 images of 8 × 8 pixels, read in colour" in line for line in said)
+    assert hidden.parent.parent == project / "mlruns" / "generated"
+    found = search(spec)
+
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlruns' / 'mlflow.db'}")
+    assert found.refit is not None
+    served = mlflow.pyfunc.load_model(found.refit.model_uri)
+    shades = np.stack([np.full((8, 8, 3), shade, np.uint8) for shade in (60, 190)])
+    dark = served.predict(shades)[:, 0]
+    assert dark[0] > 0.5 > dark[1]
