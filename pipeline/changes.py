@@ -15,8 +15,8 @@ from pipeline.space import with_value
 from pipeline.spec import StudySpec
 
 SETTABLE = {
-    "name", "batch_size", "class_weight", "rule", "test_size", "seed", "engine", "threads",
-    "dtype_policy", "deterministic", "objective.metric", "objective.direction",
+    "name", "batch_size", "validation_batch_size", "class_weight", "rule", "test_size", "seed",
+    "engine", "threads", "dtype_policy", "deterministic", "objective.metric", "objective.direction",
     "early_stopping.patience", "early_stopping.min_delta", "choose_within_schedule", "range_test",
     "budget.n_trials", "budget.timeout_secs", "budget.max_fold_epochs", "budget.max_updates",
     "budget.max_failures_in_a_row", "refit.enabled", "refit.policy", "refit.n_seeds",

@@ -171,7 +171,7 @@ def _timed(
     say: Callable[[str], None],
 ) -> tuple[KerasEngine, Timing]:
     engine = engine_for(mode, spec, data, folds, say=say)
-    folds = _alike(folds, int(params["batch_size"]))[: engine.lanes.n]
+    folds = _alike(folds, spec, params)[: engine.lanes.n]
     start = time.perf_counter()
     training = _training(engine, spec, folds, params)
     training.advance()
@@ -203,14 +203,15 @@ def _epoch_secs(
     return min(seconds)
 
 
-def _alike(folds: Sequence[Fold], batch_size: int) -> list[Fold]:
+def _alike(folds: Sequence[Fold], spec: StudySpec, params: Mapping[str, Any]) -> list[Fold]:
     """Return the folds that share the first one's program: others would compile one more."""
-    sizes = [_last_batches(fold, batch_size) for fold in folds]
+    sizes = [_last_batches(fold, spec, params) for fold in folds]
     return [fold for fold, size in zip(folds, sizes, strict=True) if size == sizes[0]]
 
 
-def _last_batches(fold: Fold, batch_size: int) -> tuple[int, int]:
-    return len(fold.train) % batch_size, len(fold.validation) % batch_size
+def _last_batches(fold: Fold, spec: StudySpec, params: Mapping[str, Any]) -> tuple[int, int]:
+    size = int(params["batch_size"])
+    return len(fold.train) % size, len(fold.validation) % (spec.validation_batch_size or size)
 
 
 def _training(
@@ -221,5 +222,5 @@ def _training(
 
 
 def _n_last_batches(spec: StudySpec, folds: Sequence[Fold]) -> int:
-    size = int(typical_params(spec)["batch_size"])
-    return len({_last_batches(fold, size) for fold in folds})
+    params = typical_params(spec)
+    return len({_last_batches(fold, spec, params) for fold in folds})

@@ -67,15 +67,15 @@ class ResidentProgram(KerasProgram):
             )
         folds = engine.folds.values()
         self._max_full = max(len(fold.train) // self._batch_size for fold in folds)
-        max_full_validation = max(len(fold.validation) // self._batch_size for fold in folds)
+        size = self._validation_batch_size
+        max_full_validation = max(len(fold.validation) // size for fold in folds)
         self.epoch = CompiledEpoch(
             self._model, self._optimizer, has_validation=self._has_validation, jit=engine.jit
         )
         names = self.epoch.metric_names
         self._set_metric_names(names, names if self._has_validation else ())
         self._validation_rows = {
-            fold.index: Rows.of(fold.validation, self._batch_size, max_full_validation)
-            for fold in folds
+            fold.index: Rows.of(fold.validation, size, max_full_validation) for fold in folds
         }
         self._validation_on_device = {i: r.on_device() for i, r in self._validation_rows.items()}
         first = self._first
