@@ -135,7 +135,8 @@ class StudySpec:
         of groups, where the data has them; the last rows where the splitter is a TimeSeriesSplit
     engine: "auto" finds out once per study whether the model runs in compiled epochs and whether
         XLA pays; "plain" and "xla" decide; "stream" trains step by step, as Keras's `fit` does
-    threads: of TensorFlow's operations; None is one per core
+    threads: folds that train at once, on the processor; None is one per core
+    operation_threads: of one of TensorFlow's operations; None is found out, or as many as `threads`
     dtype_policy: "mixed_float16", "mixed_bfloat16" or "float32": Keras's policy for every layer
         that build_model makes without one of its own; None is what Keras is set to
     deterministic: on GPUs, the same bits again, by TensorFlow's deterministic operations, which
@@ -167,6 +168,7 @@ class StudySpec:
     seed: int = 0
     engine: EngineMode = "auto"
     threads: int | None = None
+    operation_threads: int | None = None
     dtype_policy: DtypePolicy | None = None
     deterministic: bool = True
 
@@ -189,7 +191,7 @@ class StudySpec:
                 "range_test=True must have a FloatDistribution for the learning rate, whose ends "
                 f"it replaces, got {rate!r}"
             )
-        for name in ("threads", "validation_batch_size"):
+        for name in ("threads", "operation_threads", "validation_batch_size"):
             if getattr(self, name) is not None:
                 require_count(name, getattr(self, name))
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
@@ -301,8 +303,9 @@ class StudySpec:
             parts["range_test"] = "True"
         if self.dtype_policy is not None:
             parts["dtype_policy"] = self.dtype_policy
-        if self.validation_batch_size is not None:
-            parts["validation_batch_size"] = str(self.validation_batch_size)
+        for name in ("validation_batch_size", "operation_threads"):
+            if getattr(self, name) is not None:
+                parts[name] = str(getattr(self, name))
         if not self.deterministic:
             parts["deterministic"] = "False"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

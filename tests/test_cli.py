@@ -58,6 +58,7 @@ VALUES = [
     ("engine", "xla", "xla"),
     ("threads", "2", 2),
     ("threads", "None", None),
+    ("operation_threads", "1", 1),
     ("dtype_policy", "mixed_float16", "mixed_float16"),
     ("deterministic", "False", False),
     ("objective.metric", "val_other_loss", "val_other_loss"),

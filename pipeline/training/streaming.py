@@ -24,7 +24,7 @@ from keras.src.random import seed_generator
 
 from pipeline.errors import BadInput
 from pipeline.training.devices import HOST
-from pipeline.training.engine import FoldEpoch, Mode, State
+from pipeline.training.engine import FoldEpoch, State
 from pipeline.training.hidden_state import PYTHON, RANDOM, called, resources
 from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
@@ -36,7 +36,6 @@ from pipeline.training.row_losses import watched_test_step, why_no_row_losses
 class StreamingEngine(KerasEngine):
     """Trains through Keras's own functions."""
 
-    mode: Mode = "stream"
     lanes = Lanes(1)  # Keras's functions write into the one model
     rows_on_device = False
 

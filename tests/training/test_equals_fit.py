@@ -63,15 +63,15 @@ def test_folds_of_different_sizes_equal_fit(mode):
     assert_equals_fit(case(dense, folds=folds), every_fold=True, mode=mode)
 
 
-# 22 rows validate: in two batches, a batch with no smaller one, and one larger than the rows.
-VALIDATION_BATCHES = [15, 11, 32]
+# 22 rows validate.
+VALIDATION_BATCHES = {"two batches": 15, "no last batch": 11, "larger than rows": 32}
 
 
-@pytest.mark.parametrize("size", some_long(VALIDATION_BATCHES, [15]))
+@pytest.mark.parametrize("batches", some_long(VALIDATION_BATCHES, ["two batches"]))
 @pytest.mark.parametrize("name", some_long(MODELS, ["convolutional"]))
-def test_validation_batches_of_their_own_size_equal_fit(name, size, mode):
+def test_validation_batches_of_their_own_size_equal_fit(name, batches, mode):
     build, data, atol = MODELS[name]
-    case_ = case(build, data(), validation_batch_size=size)
+    case_ = case(build, data(), validation_batch_size=VALIDATION_BATCHES[batches])
     training = assert_equals_fit(case_, every_fold=True, atol=atol, mode=mode)
     assert row_losses(training, 1).shape == (22,)
 
