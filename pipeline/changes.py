@@ -15,12 +15,13 @@ from pipeline.space import with_value
 from pipeline.spec import StudySpec
 
 SETTABLE = {
-    "name", "batch_size", "class_weight", "rule", "test_size", "seed", "engine", "threads",
-    "dtype_policy", "deterministic", "objective.metric", "objective.direction",
-    "early_stopping.patience", "early_stopping.min_delta", "choose_within_schedule", "range_test",
-    "budget.n_trials", "budget.timeout_secs", "budget.max_fold_epochs", "budget.max_updates",
-    "budget.max_failures_in_a_row", "refit.enabled", "refit.policy", "refit.n_seeds",
-    "refit.keep_folds", "registry.name", "registry.margin", "keep_checkpoints",
+    "name", "batch_size", "validation_batch_size", "class_weight", "rule", "test_size", "seed",
+    "engine", "threads", "operation_threads", "dtype_policy", "deterministic", "objective.metric",
+    "objective.direction", "early_stopping.patience", "early_stopping.min_delta",
+    "choose_within_schedule", "range_test", "budget.n_trials", "budget.timeout_secs",
+    "budget.max_fold_epochs", "budget.max_updates", "budget.max_failures_in_a_row", "refit.enabled",
+    "refit.policy", "refit.n_seeds", "refit.keep_folds", "registry.name", "registry.margin",
+    "keep_checkpoints",
 }  # fmt: skip
 """Fields whose values can be written on a command line; the others are Python objects."""
 

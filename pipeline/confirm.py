@@ -119,7 +119,7 @@ def confirmed(
         say(f"the best {len(best)} trial(s) meet again on {plan.where} …")
         with unexpected_errors(NOT_CONFIRMED):
             engine = training.engine_for(
-                session.engine.mode, session.spec, session.question.development, plan.crossed
+                session.engine.setup, session.spec, session.question.development, plan.crossed
             )
     for trial in missing:
         with unexpected_errors(NOT_CONFIRMED):

@@ -23,9 +23,13 @@ def cost_of(
     Raises BadInput as `search` would before its first trial. Writes nothing.
     """
     said: list[str] = []
-    question = pose(spec, n_workers=n_workers, say=said.append)
-    folds = question.folds
-    measured = training.measured_engine(spec, question.development, folds)
+    question = pose(spec, n_workers=n_workers, measures=True, say=said.append)
+    folds, rows = question.folds, question.development
+    if found := question.found:
+        engine = training.engine_for(found.setup, spec, rows, folds)
+        measured = training.Measured(engine, found.timing, found.reason)
+    else:
+        measured = training.measured_engine(spec, rows, folds)
     work = training.expected_work(spec, folds)
     typical = training.typical_params(spec)
     updates = [updates_per_epoch(len(fold.train), int(typical["batch_size"])) for fold in folds]

@@ -16,6 +16,30 @@ def require_one_of(name: str, value: Any, choices: Iterable[Any]) -> None:
     require(value in choices, name, f"one of {', '.join(map(repr, choices))}", value)
 
 
+# What each plug point needs: field, attributes, what it must be, an example.
+_PLUGS = (
+    ("splitter", "split", "have scikit-learn's split(X, y, groups)", "KFold(5, shuffle=True)"),
+    ("pruner", "prune", "be an Optuna pruner", "optuna.pruners.MedianPruner()"),
+    ("rule", "choose name", "have choose(curves, horizon) and a name", "BestOfMean()"),
+)
+
+
+def check_plugs(spec: Any) -> None:
+    """Raise BadInput unless each of a StudySpec's plug points can do what is asked of it."""
+    for name, attributes, must, example in _PLUGS:
+        value = getattr(spec, name)
+        if value is None and name != "rule":
+            continue
+        # A class has the same attributes as what it makes.
+        if isinstance(value, type) or not all(hasattr(value, each) for each in attributes.split()):
+            raise BadInput(f"{name} must {must}, got {value!r}; for example {example}")
+    if spec.preprocess is not None:
+        check_preprocess(spec.preprocess)
+    if spec.sampler is not None:
+        example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
+        require_function("sampler", spec.sampler, example, 0)
+
+
 def check_class_weight(class_weight: Any) -> None:
     """Raise BadInput unless this is what StudySpec.class_weight may be."""
     is_dict = isinstance(class_weight, Mapping) and all(

@@ -155,7 +155,7 @@ def referee(
     Raises BadInput before anything is trained, and whatever a search raises, naming its fold.
     """
     check(spec, n_folds)
-    question = pose(spec, say=say)
+    question = pose(spec, measures=True, say=say)
     outer = outer_folds(question, n_folds)
     inner = inner_questions(question, outer)
     found = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Question:
     data_fingerprint: of all rows
     signature: what makes this the same study, taken once: its file may be edited meanwhile
     home: the project that holds the study
+    found: how the study is best trained, where it is new and this was timed before anything ran
     """
 
     spec: StudySpec
@@ -40,6 +41,7 @@ class Question:
     data_fingerprint: str
     signature: str
     home: Path
+    found: training.Found | None = None
 
     @property
     def name(self) -> str:
@@ -61,14 +63,39 @@ class Question:
         A convolution's last bits depend on them, so a study keeps those that it began with,
         whatever the number of workers is later.
         """
-        if self.spec.threads is None and self._threads_record.exists():
-            return int(self._threads_record.read_text(encoding="utf-8")) or None
+        if self.spec.threads is None and self._recorded_threads:
+            return self._recorded_threads[0] or None
         return threads_of_new(self.spec, n_workers)
+
+    @property
+    def operation_threads(self) -> int | None:
+        """The threads of one operation, of which the same is true; None is as many as above."""
+        if self.spec.operation_threads is not None:
+            return self.spec.operation_threads
+        if len(recorded := self._recorded_threads) > 1:
+            return recorded[1] or None
+        return self.found.operation_threads if self.found else None
 
     def record_threads(self, n_workers: int) -> None:
         """Keep the threads of a new study. The caller holds its lock."""
+        if not self._recorded_threads:
+            threads = self.threads_for(n_workers) or 0, training.operation_threads() or 0
+            write_whole(self._threads_record, " ".join(map(str, threads)).encode())
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no process has begun with the study yet."""
+        return not self._recorded_threads
+
+    @property
+    def _recorded_threads(self) -> tuple[int, ...]:
+        """What was recorded: folds at once and, once it was told apart, of one operation.
+
+        0 is one per core; nothing where the study is new.
+        """
         if not self._threads_record.exists():
-            write_whole(self._threads_record, str(self.threads_for(n_workers) or 0).encode())
+            return ()
+        return tuple(map(int, self._threads_record.read_text(encoding="utf-8").split()))
 
     @property
     def record(self) -> dict[str, Any]:
@@ -111,12 +138,14 @@ def pose(
     *,
     n_workers: int = 1,
     gpu_share: float = 1.0,
+    measures: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Question:
     """Load the data, set test rows aside, and check everything that a user can get wrong.
 
     n_workers: processes that share this machine's cores, if the study is new
     gpu_share: of a GPU's memory, for this process
+    measures: find out how a new study is best trained, as far as that must be known by now
     Raises BadInput, before anything is trained or written.
     """
     placed: Any = {"gpu_share": gpu_share, "deterministic": spec.deterministic}
@@ -125,7 +154,24 @@ def pose(
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed, spec.splitter)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
-    devices = training.set_up(question.threads_for(n_workers), **placed)
+    threads = question.threads_for(n_workers)
+    if measures and question.is_new:
+        found = training.found_apart(spec, development, question.folds, threads=threads)
+        question = replace(question, found=found)
+    operation_threads = question.operation_threads or threads
+    if spec.operation_threads is None and training.runs():
+        # In a notebook, after another study: they cannot be set any more.
+        if not question.is_new and training.operation_threads() != operation_threads:
+            say(
+                "TensorFlow's operations keep the threads that they have in this process, where "
+                "the study began with others: last bits of convolutions may differ"
+            )
+        operation_threads = training.operation_threads()
+    devices = training.set_up(
+        threads,
+        operation_threads=operation_threads,
+        **placed,
+    )
     training.check_schedules(spec)
     model = training.check_model(spec, development, question.folds[0])
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")

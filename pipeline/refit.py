@@ -92,7 +92,7 @@ def fit(result: StudyResult, session: Session) -> training.FittedModel:
         length.n_epochs,
         folds=range(first, first + refit.n_seeds),
         schedule=replayed(session.spec.schedule_of(best.params), best.curves.losses),
-        mode=session.engine.mode,
+        setup=session.engine.setup,
         each_epoch=each_epoch,
     )
     session.snapshots.drop(name)

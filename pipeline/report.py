@@ -86,7 +86,7 @@ def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, An
 
 
 def refit_each(
-    ways: Sequence[Way], result: StudyResult, question: Question, *, mode: training.Mode
+    ways: Sequence[Way], result: StudyResult, question: Question, *, setup: training.Setup
 ) -> dict[int, dict[str, float]]:
     """Train on all development rows for each chosen number of epochs, and score the test rows.
 
@@ -116,7 +116,7 @@ def refit_each(
         rows,
         {**best.params, "max_epochs": next(iter(lengths.values())).horizon},
         folds=range(first, first + spec.refit.n_seeds),
-        mode=mode,
+        setup=setup,
         schedule=replayed(spec.schedule_of(best.params), best.curves.losses),
     )
     with unexpected_errors("the answer stands, but no model could be refitted for each way"):
@@ -156,8 +156,8 @@ def compared(
     ways = decision.ways_of(result, n_fixed=options.fixed)
     if not options.refit_each:
         return ways, {}
-    mode = study.user_attrs["engine"]["mode"]
-    return ways, refit_each(ways, result, question, mode=mode)
+    setup = training.Setup.of(study.user_attrs["engine"])
+    return ways, refit_each(ways, result, question, setup=setup)
 
 
 def remarks_on(

@@ -104,7 +104,8 @@ def search(
     require(n_warm_trials >= 0, "n_warm_trials", "≥ 0", n_warm_trials)
     display, stop = display or Display(), StopRequest()
     with stop.listening():
-        question = pose(spec, n_workers=crew.n_workers if crew else 1, say=display.say)
+        n_workers = crew.n_workers if crew else 1
+        question = pose(spec, n_workers=n_workers, measures=True, say=display.say)
         plan = None if confirm is None else Plan.of(confirm, question)
         stores = Stores(tracking_uri, storage, store_patience_secs)
         # A process that joins and then answers has its time once.
@@ -245,7 +246,11 @@ def write_down(result: StudyResult, session: Session) -> dict[str, Any]:
     """Write the decision and what is needed to repeat it; return what is needed."""
     question = session.question
     record = {
-        "engine": {"mode": session.engine.mode, "reason": session.why_engine},
+        "engine": {
+            **dataclasses.asdict(session.engine.setup),
+            "operation_threads": training.operation_threads(),
+            "reason": session.why_engine,
+        },
         **question.record,
         "wall_seconds": review.wall_seconds(optimization.spans(session.study)),
         "run_id": session.run.run_id,

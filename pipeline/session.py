@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -194,13 +194,13 @@ def engine_of(study: Any, question: Question, display: Display) -> tuple[trainin
     spec, rows, folds = question.spec, question.development, question.folds
     record = study.user_attrs.get("engine")
     if record is not None:
-        in_turn = record.get("in_turn", False)
-        recorded = training.engine_for(
-            record["mode"], spec, rows, folds, in_turn=in_turn, say=display.say
-        )
-        return recorded, record["reason"]
-    engine, reason = training.chosen_engine(spec, rows, folds, say=display.say)
-    record = {"mode": engine.mode, "reason": reason, "in_turn": engine.in_turn}
-    study.set_user_attr("engine", record)
-    display.say(f"engine {engine.mode}: {reason}")
+        setup = training.Setup.of(record)
+        return training.engine_for(setup, spec, rows, folds, say=display.say), record["reason"]
+    engine, reason = (
+        training.chosen_engine(spec, rows, folds, say=display.say)
+        if (found := question.found) is None
+        else (training.engine_for(found.setup, spec, rows, folds, say=display.say), found.reason)
+    )
+    study.set_user_attr("engine", {**asdict(engine.setup), "reason": reason})
+    display.say(f"engine {engine.setup.mode}: {reason}")
     return engine, reason

@@ -21,7 +21,7 @@ from pipeline.early_stopping import EarlyStopping
 from pipeline.errors import BadInput, require, unknown_name
 from pipeline.fields import (
     check_class_weight,
-    check_preprocess,
+    check_plugs,
     check_test_size,
     preprocess_functions,
     require_count,
@@ -115,6 +115,7 @@ class StudySpec:
         adapted on each fold's training rows only; for several inputs a dict of them by name
     class_weight: {class: weight} or "balanced"; weights the training loss
     batch_size: rows per update, unless the space samples it
+    validation_batch_size: rows that are validated at once; None is as many as in an update
     schedule: learning rate by epoch: a schedule of `pipeline`, a function of the 0-based epoch, or
         a `keras.optimizers.schedules` object; None is the optimizer's own schedule, or constant. A
         dict of name -> schedule makes the name a parameter, `schedule`, of the space
@@ -134,7 +135,8 @@ class StudySpec:
         of groups, where the data has them; the last rows where the splitter is a TimeSeriesSplit
     engine: "auto" finds out once per study whether the model runs in compiled epochs and whether
         XLA pays; "plain" and "xla" decide; "stream" trains step by step, as Keras's `fit` does
-    threads: of TensorFlow's operations; None is one per core
+    threads: folds that train at once, on the processor; None is one per core
+    operation_threads: of one of TensorFlow's operations; None is found out, or as many as `threads`
     dtype_policy: "mixed_float16", "mixed_bfloat16" or "float32": Keras's policy for every layer
         that build_model makes without one of its own; None is what Keras is set to
     deterministic: on GPUs, the same bits again, by TensorFlow's deterministic operations, which
@@ -150,6 +152,7 @@ class StudySpec:
     preprocess: Any = None
     class_weight: ClassWeight | None = None
     batch_size: int = 32
+    validation_batch_size: int | None = None
     schedule: Any = None
     range_test: bool = False
     early_stopping: EarlyStopping | None = None
@@ -165,6 +168,7 @@ class StudySpec:
     seed: int = 0
     engine: EngineMode = "auto"
     threads: int | None = None
+    operation_threads: int | None = None
     dtype_policy: DtypePolicy | None = None
     deterministic: bool = True
 
@@ -175,6 +179,7 @@ class StudySpec:
         space = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.space.items()}
         object.__setattr__(self, "space", space)
         _check_types(self)
+        check_plugs(self)
         self._declare_schedule()
         require_count("batch_size", self.batch_size)
         for name in ("choose_within_schedule", "range_test", "deterministic"):
@@ -186,8 +191,9 @@ class StudySpec:
                 "range_test=True must have a FloatDistribution for the learning rate, whose ends "
                 f"it replaces, got {rate!r}"
             )
-        if self.threads is not None:
-            require_count("threads", self.threads)
+        for name in ("threads", "operation_threads", "validation_batch_size"):
+            if getattr(self, name) is not None:
+                require_count(name, getattr(self, name))
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
         require_one_of("engine", self.engine, get_args(EngineMode))
@@ -297,6 +303,9 @@ class StudySpec:
             parts["range_test"] = "True"
         if self.dtype_policy is not None:
             parts["dtype_policy"] = self.dtype_policy
+        for name in ("validation_batch_size", "operation_threads"):
+            if getattr(self, name) is not None:
+                parts[name] = str(getattr(self, name))
         if not self.deterministic:
             parts["deterministic"] = "False"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
@@ -317,26 +326,7 @@ _TYPES: tuple[tuple[str, Any, str], ...] = (
     ("registry", Registry | None, "None or a Registry()"),
 )
 
-# What each plug point needs: field, attributes, what it must be, an example.
-_PLUGS = (
-    ("splitter", "split", "have scikit-learn's split(X, y, groups)", "KFold(5, shuffle=True)"),
-    ("pruner", "prune", "be an Optuna pruner", "optuna.pruners.MedianPruner()"),
-    ("rule", "choose name", "have choose(curves, horizon) and a name", repr(BestOfMean())),
-)
-
 
 def _check_types(spec: StudySpec) -> None:
     for name, kind, must_be in _TYPES:
         require(isinstance(getattr(spec, name), kind), name, must_be, getattr(spec, name))
-    for name, attributes, must, example in _PLUGS:
-        value = getattr(spec, name)
-        if value is None and name != "rule":
-            continue
-        # A class has the same attributes as what it makes.
-        if isinstance(value, type) or not all(hasattr(value, each) for each in attributes.split()):
-            raise BadInput(f"{name} must {must}, got {value!r}; for example {example}")
-    if spec.preprocess is not None:
-        check_preprocess(spec.preprocess)
-    if spec.sampler is not None:
-        example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
-        require_function("sampler", spec.sampler, example, 0)

@@ -78,7 +78,7 @@ def _first(dataset: Any) -> tuple[Nest, ...]:
     arrays = [[array for element in each for array in _arrays(element)] for each in (first, again)]
     pairs = zip(*arrays, strict=False)
     is_same = len(first) == len(again) and all(
-        np.array_equal(*pair, equal_nan=pair[0].dtype.kind == "f") for pair in pairs
+        np.array_equal(one, other, equal_nan=one.dtype.kind == "f") for one, other in pairs
     )
     if not is_same:
         raise BadInput(

@@ -48,6 +48,7 @@ def value_of(changed: StudySpec, name: str) -> Any:
 VALUES = [
     ("name", "other", "other"),
     ("batch_size", "64", 64),
+    ("validation_batch_size", "256", 256),
     ("class_weight", "balanced", "balanced"),
     ("class_weight", "{0: 1.0, 1: 2.5}", {0: 1.0, 1: 2.5}),
     ("rule", "one-standard-error", OneStandardError()),
@@ -57,6 +58,7 @@ VALUES = [
     ("engine", "xla", "xla"),
     ("threads", "2", 2),
     ("threads", "None", None),
+    ("operation_threads", "1", 1),
     ("dtype_policy", "mixed_float16", "mixed_float16"),
     ("deterministic", "False", False),
     ("objective.metric", "val_other_loss", "val_other_loss"),

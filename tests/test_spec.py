@@ -150,6 +150,11 @@ EPOCHS = r"space\['max_epochs'\] must be whole numbers ≥ 1, got "
         ({"seed": None}, "seed must be .*, got None"),
         ({"engine": "jit"}, "engine must be one of 'auto', 'plain', 'xla', 'stream', got 'jit'"),
         ({"threads": 0}, "threads must be a whole number ≥ 1, got 0"),
+        ({"operation_threads": 0}, "operation_threads must be a whole number ≥ 1, got 0"),
+        (
+            {"validation_batch_size": 0},
+            "validation_batch_size must be a whole number ≥ 1, got 0",
+        ),
         ({"deterministic": 0}, "deterministic must be True or False, got 0"),
         (
             {"dtype_policy": "float16"},
@@ -236,6 +241,8 @@ def test_signature_is_short_and_repeats():
         {"preprocess": {"a": StandardScaler()}},
         {"class_weight": "balanced"},
         {"batch_size": 64},
+        {"validation_batch_size": 64},
+        {"operation_threads": 1},
         {"schedule": Cosine()},
         {"early_stopping": EarlyStopping(patience=5)},
         {"seed": 1},

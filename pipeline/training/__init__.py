@@ -8,17 +8,25 @@ from pipeline.training.devices import (  # first: it quiets TensorFlow's import
     GPUS,
     described_devices,
     device_names,
+    operation_threads,
     prepare,
     set_up,
 )
 
 from pipeline.training.checks import check_model  # isort: skip
-from pipeline.training.engine import Engine, Mode, Program
+from pipeline.training.apart import runs
+from pipeline.training.engine import Engine, Mode, Program, Setup
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
 from pipeline.training.learnt import remarks_on_layers
 from pipeline.training.lockstep import LockstepTraining, Snapshot
-from pipeline.training.measure import chosen_engine, expected_work, measured_engine, typical_params
+from pipeline.training.measure import (
+    Measured,
+    chosen_engine,
+    expected_work,
+    measured_engine,
+    typical_params,
+)
 from pipeline.training.recover import (
     Kept,
     advance_to,
@@ -28,15 +36,19 @@ from pipeline.training.recover import (
 )
 from pipeline.training.schedule_checks import check_schedules, remarks_on_schedules
 from pipeline.training.sweep import Sweep, swept
+from pipeline.training.threads import Found, found_apart
 
 __all__ = [
     "GPUS",
     "Engine",
     "FittedModel",
+    "Found",
     "Kept",
     "LockstepTraining",
+    "Measured",
     "Mode",
     "Program",
+    "Setup",
     "Snapshot",
     "Sweep",
     "advance_to",
@@ -50,11 +62,14 @@ __all__ = [
     "expected_work",
     "fit_on_all_rows",
     "fitted_after",
+    "found_apart",
     "measured_engine",
+    "operation_threads",
     "prepare",
     "remarks_on_layers",
     "remarks_on_schedules",
     "restore",
+    "runs",
     "say_if_not_repeated",
     "set_up",
     "swept",

@@ -66,20 +66,38 @@ with quiet_start():
 tf.get_logger().setLevel("ERROR")
 
 
-def set_up(threads: int | None, *, gpu_share: float = 1.0, deterministic: bool = True) -> list[str]:
+def set_up(
+    threads: int | None,
+    *,
+    operation_threads: int | None = None,
+    gpu_share: float = 1.0,
+    deterministic: bool = True,
+) -> list[str]:
     """Set TensorFlow up, start it and return the names of the devices that training will use.
 
     As `prepare`.
     """
-    prepare(threads, gpu_share=gpu_share, deterministic=deterministic)
+    prepare(
+        threads,
+        operation_threads=operation_threads,
+        gpu_share=gpu_share,
+        deterministic=deterministic,
+    )
     return device_names()
 
 
-def prepare(threads: int | None, *, gpu_share: float = 1.0, deterministic: bool = True) -> None:
+def prepare(
+    threads: int | None,
+    *,
+    operation_threads: int | None = None,
+    gpu_share: float = 1.0,
+    deterministic: bool = True,
+) -> None:
     """Set what TensorFlow will start with; where it runs already, the same once more.
 
-    threads: of one operation and between operations; None is one per core. On CPUs their number
-        is part of the result, bit for bit, for convolutions.
+    threads: folds that train at once, on CPUs; None is one per core
+    operation_threads: of one operation; None is as many. On CPUs their number is part of the
+        result, bit for bit, for convolutions.
     gpu_share: of each GPU's memory, for workers that share one; 1 lets it grow as needed
     deterministic: of GPUs' operations; once it was asked for, it holds until the process ends
     Raises BadInput when Keras runs on another backend, or TensorFlow already runs with another
@@ -100,19 +118,27 @@ def prepare(threads: int | None, *, gpu_share: float = 1.0, deterministic: bool 
             tf.config.set_logical_device_configuration(gpu, [limited])
         if GPUS and deterministic:
             tf.config.experimental.enable_op_determinism()
-        for set_threads, get_threads in (
-            (tf.config.threading.set_intra_op_parallelism_threads,
+        for n, set_threads, get_threads in (
+            (operation_threads or threads or 0,
+             tf.config.threading.set_intra_op_parallelism_threads,
              tf.config.threading.get_intra_op_parallelism_threads),
-            (tf.config.threading.set_inter_op_parallelism_threads,
+            (threads or 0,
+             tf.config.threading.set_inter_op_parallelism_threads,
              tf.config.threading.get_inter_op_parallelism_threads),
         ):  # fmt: skip
-            if get_threads() != (threads or 0):
-                set_threads(threads or 0)
+            if get_threads() != n:
+                set_threads(n)
     except RuntimeError as error:
         raise BadInput(
-            f"threads={threads} must be set before TensorFlow runs; start a new process, or, where "
-            f"load_data() runs TensorFlow, write `threads` into the study: {error}"
+            f"threads={threads} and operation_threads={operation_threads} must be set before "
+            "TensorFlow runs; start a new process, or, where load_data() runs TensorFlow, write "
+            f"both into the study: {error}"
         ) from error
+
+
+def operation_threads() -> int | None:
+    """Return how many threads an operation has in this process; None is one per core."""
+    return tf.config.threading.get_intra_op_parallelism_threads() or None
 
 
 def n_lanes() -> int:
@@ -120,7 +146,7 @@ def n_lanes() -> int:
 
     On a GPU one: it works off one call after the other anyway.
     """
-    return 1 if GPUS else tf.config.threading.get_intra_op_parallelism_threads() or n_cores()
+    return 1 if GPUS else tf.config.threading.get_inter_op_parallelism_threads() or n_cores()
 
 
 @functools.cache

@@ -10,7 +10,7 @@ Everything above this interface — lockstep, pruning, snapshots, the refit — 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -31,6 +31,25 @@ Holding on to a state costs its memory and nothing else: no later epoch writes i
 
 Mode = Literal["plain", "xla", "stream"]
 """Compiled epochs without XLA or with it, or Keras's own step by step."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a study's models are trained, as it keeps it from its creation on.
+
+    in_turn: one fold after the other, and not as many at once as there are cores
+    validation_factor: times the batch size that is validated at once, where the study does not say
+    """
+
+    mode: Mode
+    in_turn: bool = False
+    validation_factor: int = 1
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Setup:
+        """Return what a study has recorded, perhaps before there was all that there is now."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in record.items() if name in names})
 
 
 class NotResident(BadInput):
@@ -116,13 +135,10 @@ class Program(Protocol):
 class Engine(Protocol):
     """Makes programs, and keeps a bounded number of them."""
 
-    mode: Mode
+    setup: Setup
 
     lanes: Lanes
     """Those of its programs."""
-
-    in_turn: bool
-    """Whether one fold after the other was found to be faster than several at once."""
 
     preprocessors: dict[int, Any]
     """By fold, what was fitted on its training rows: a transformer, a dict of them, or None."""

@@ -18,7 +18,7 @@ from pipeline.preprocessing import transformed
 from pipeline.schedules import Schedule
 from pipeline.spec import StudySpec
 from pipeline.training.adapted import AdaptedLayers
-from pipeline.training.engine import Engine, Mode
+from pipeline.training.engine import Engine, Setup
 from pipeline.training.engines import engine_for
 from pipeline.training.lockstep import LockstepTraining
 from pipeline.training.models import named_outputs
@@ -160,7 +160,7 @@ def fit_on_all_rows(
     n_epochs: int,
     *,
     folds: Sequence[int],
-    mode: Mode,
+    setup: Setup,
     schedule: Schedule | None = None,
     each_epoch: Callable[[LockstepTraining], None] = lambda training: None,
 ) -> FittedModel:
@@ -169,7 +169,7 @@ def fit_on_all_rows(
     As `fitted_after`, for one number of epochs.
     """
     ((_, model),) = fitted_after(
-        [n_epochs], spec, data, params, folds=folds, mode=mode, schedule=schedule,
+        [n_epochs], spec, data, params, folds=folds, setup=setup, schedule=schedule,
         each_epoch=each_epoch,
     )  # fmt: skip
     return model
@@ -182,7 +182,7 @@ def fitted_after(
     params: Mapping[str, Any],
     *,
     folds: Sequence[int],
-    mode: Mode,
+    setup: Setup,
     schedule: Schedule | None = None,
     each_epoch: Callable[[LockstepTraining], None] = lambda training: None,
 ) -> Iterator[tuple[int, FittedModel]]:
@@ -197,7 +197,7 @@ def fitted_after(
     """
     rows = np.arange(data.n_rows)
     wholes = [Fold(number, rows, rows[:0]) for number in folds]
-    engine = engine_for(mode, spec, data, wholes)
+    engine = engine_for(setup, spec, data, wholes)
     program = engine.program(params)
     training = LockstepTraining(program, params, wholes, spec=spec, schedule=schedule)
     each_epoch(training)

@@ -24,7 +24,7 @@ from pipeline.spec import StudySpec
 from pipeline.training.adapted import fold_rows
 from pipeline.training.architectures import n_architectures, program_key
 from pipeline.training.devices import HOST, Device, training_device
-from pipeline.training.engine import Mode, NotResident, Program
+from pipeline.training.engine import NotResident, Program, Setup
 from pipeline.training.gradients import Registered
 from pipeline.training.lanes import Lanes
 from pipeline.training.models import baked_in, labels, under_policy
@@ -41,14 +41,13 @@ class KerasEngine(ABC):
     """Makes programs for a study's folds, and keeps the last few.
 
     folds: the study's, or one fold without validation rows for the refit
+    setup: may be changed; programs that are kept stay as they were made
     say: where a line for the user goes
     device: where to train; None is the first GPU, or else the processor
     Raises BadInput when a transformer or the data cannot be used.
     """
 
-    mode: Mode
     lanes: Lanes
-    in_turn = False
 
     rows_on_device: bool
     """Whether all rows stay on the device, rather than being brought there batch by batch."""
@@ -58,12 +57,14 @@ class KerasEngine(ABC):
         spec: StudySpec,
         data: Dataset,
         folds: Sequence[Fold],
+        setup: Setup,
         *,
         say: Callable[[str], None] = lambda line: None,
         device: Device | None = None,
     ) -> None:
         self.spec = spec
         self.folds = {fold.index: fold for fold in folds}
+        self.setup = setup
         self.say = say
         self.device = device or training_device()
         self.preprocessors: dict[int, Any] = {}
@@ -86,7 +87,7 @@ class KerasEngine(ABC):
         Raises BadInput when the model cannot be built, does not fit the data, or cannot be trained
         by this engine.
         """
-        key = self._key(params)
+        key = (self.setup.validation_factor, *self._key(params))
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
@@ -101,6 +102,11 @@ class KerasEngine(ABC):
             self._n_compiled_before += oldest.n_compiled
             oldest.registered.forget()
         return program
+
+    def validation_batch_size(self, params: Mapping[str, Any]) -> int:
+        """Return how many rows are validated at once."""
+        own = self.spec.validation_batch_size
+        return own or self.setup.validation_factor * int(params["batch_size"])
 
     def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
         """Whether trials of these parameters share a program, without making it."""

@@ -56,6 +56,7 @@ class KerasProgram(ABC):
         self._engine = engine
         self._params = dict(params)
         self._batch_size = int(params["batch_size"])
+        self._validation_batch_size = engine.validation_batch_size(params)
         self._has_validation = all(len(fold.validation) for fold in engine.folds.values())
         self._first = next(iter(engine.folds.values()))
         self._model, self._own_variables = self._new(self._first.index, params)

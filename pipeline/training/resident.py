@@ -13,7 +13,7 @@ from pipeline.folds import Fold
 from pipeline.spec import StudySpec
 from pipeline.training.compiled_epoch import CompiledEpoch, Rows
 from pipeline.training.devices import HOST, Device, n_lanes
-from pipeline.training.engine import FoldEpoch, Mode, NotResident, State
+from pipeline.training.engine import FoldEpoch, NotResident, Setup, State
 from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
 from pipeline.training.programs import KerasProgram, on_device
@@ -23,7 +23,6 @@ from pipeline.training.rows import put_on_device
 class ResidentEngine(KerasEngine):
     """Compiles one epoch of one fold into one call. As many folds train at once as there are cores.
 
-    jit: compile with XLA
     Raises NotResident when the rows do not fit on the device.
     """
 
@@ -34,18 +33,16 @@ class ResidentEngine(KerasEngine):
         spec: StudySpec,
         data: Dataset,
         folds: Sequence[Fold],
+        setup: Setup,
         *,
-        jit: bool,
         say: Callable[[str], None] = lambda line: None,
         device: Device | None = None,
     ) -> None:
-        super().__init__(spec, data, folds, say=say, device=device)
-        self.lanes = Lanes(min(n_lanes(), len(folds)))
+        super().__init__(spec, data, folds, setup, say=say, device=device)
+        self.lanes = Lanes(1 if setup.in_turn else min(n_lanes(), len(folds)))
         self._require_room(self.holding())
         with tf.device(self.device.name):
             put_on_device(self.arrays)
-        self.jit = jit
-        self.mode: Mode = "xla" if jit else "plain"
 
     def _new_program(self, params: Mapping[str, Any]) -> ResidentProgram:
         return ResidentProgram(self, params)
@@ -61,21 +58,23 @@ class ResidentProgram(KerasProgram):
         super().__init__(engine, params)
         if self._model.run_eagerly:
             raise NotResident("it is compiled with run_eagerly=True")
-        if self.xla_wish[0] is not engine.jit and self.xla_wish[1]:
+        jit = engine.setup.mode == "xla"
+        if self.xla_wish[0] is not jit and self.xla_wish[1]:
             engine.say_once(
-                f"{self.xla_wish[1]}, and the study is trained in mode {engine.mode!r} all the same"
+                f"{self.xla_wish[1]}, and the study is trained in mode {engine.setup.mode!r} all "
+                "the same"
             )
         folds = engine.folds.values()
         self._max_full = max(len(fold.train) // self._batch_size for fold in folds)
-        max_full_validation = max(len(fold.validation) // self._batch_size for fold in folds)
+        size = self._validation_batch_size
+        max_full_validation = max(len(fold.validation) // size for fold in folds)
         self.epoch = CompiledEpoch(
-            self._model, self._optimizer, has_validation=self._has_validation, jit=engine.jit
+            self._model, self._optimizer, has_validation=self._has_validation, jit=jit
         )
         names = self.epoch.metric_names
         self._set_metric_names(names, names if self._has_validation else ())
         self._validation_rows = {
-            fold.index: Rows.of(fold.validation, self._batch_size, max_full_validation)
-            for fold in folds
+            fold.index: Rows.of(fold.validation, size, max_full_validation) for fold in folds
         }
         self._validation_on_device = {i: r.on_device() for i, r in self._validation_rows.items()}
         first = self._first

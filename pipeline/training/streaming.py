@@ -24,7 +24,7 @@ from keras.src.random import seed_generator
 
 from pipeline.errors import BadInput
 from pipeline.training.devices import HOST
-from pipeline.training.engine import FoldEpoch, Mode, State
+from pipeline.training.engine import FoldEpoch, State
 from pipeline.training.hidden_state import PYTHON, RANDOM, called, resources
 from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
@@ -36,7 +36,6 @@ from pipeline.training.row_losses import watched_test_step, why_no_row_losses
 class StreamingEngine(KerasEngine):
     """Trains through Keras's own functions."""
 
-    mode: Mode = "stream"
     lanes = Lanes(1)  # Keras's functions write into the one model
     rows_on_device = False
 
@@ -99,7 +98,8 @@ class StreamingProgram(KerasProgram):
         try:
             with _made_variables() as made:
                 train = self._train(fold.index, fold.train[:size], np.zeros(1))
-                validation, _ = self._validate(fold.index, fold.validation[:size])
+                held = fold.validation[: self._validation_batch_size]
+                validation, _ = self._validate(fold.index, held)
         except BadInput:
             raise
         except Exception as error:  # the model's own code
@@ -184,7 +184,7 @@ class StreamingProgram(KerasProgram):
     def _train(self, fold: int, rows: np.ndarray, rates: np.ndarray) -> dict[str, float]:
         model, gather = self._model, self._engine.arrays[fold].train_batch
         model.reset_metrics()
-        batches = self._batches(rows, gather)
+        batches = _batches(rows, self._batch_size, gather)
         for rate in rates:
             self._rate.assign(rate)
             logs = model.train_function(batches)
@@ -195,17 +195,14 @@ class StreamingProgram(KerasProgram):
         model, gather = self._model, self._engine.arrays[fold].validation_batch
         model.reset_metrics()
         logs: Any = {}
-        batches, losses = self._batches(rows, gather), []
-        for _ in range(0, len(rows), self._batch_size):
+        size, losses = self._validation_batch_size, []
+        batches = _batches(rows, size, gather)
+        for _ in range(0, len(rows), size):
             logs = model.test_function(batches)
             if not self._row_losses_missing:
                 logs, of_rows = logs
                 losses.append(of_rows)
         return self._scalars("test_step", logs), losses
-
-    def _batches(self, rows: np.ndarray, gather: Any) -> Iterator[tuple]:
-        for start in range(0, len(rows), self._batch_size):
-            yield gather(rows[start : start + self._batch_size])
 
     def _scalars(self, step: str, logs: Any) -> dict[str, float]:
         """Return an epoch's logs as `fit` does: what no metric keeps is the last batch's."""
@@ -213,6 +210,11 @@ class StreamingProgram(KerasProgram):
             raise BadInput(f"{step} must return a dict of logs, got {type(logs).__name__}")
         logs = self._model._get_metrics_result_or_logs(logs)
         return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
+
+
+def _batches(rows: np.ndarray, size: int, gather: Any) -> Iterator[tuple]:
+    for start in range(0, len(rows), size):
+        yield gather(rows[start : start + size])
 
 
 @contextmanager

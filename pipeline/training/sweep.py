@@ -13,7 +13,7 @@ from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.schedules import updates_per_epoch
 from pipeline.spec import StudySpec
-from pipeline.training.engine import Mode, NotResident
+from pipeline.training.engine import NotResident, Setup
 from pipeline.training.engines import engine_for
 from pipeline.training.models import row_order
 
@@ -88,12 +88,11 @@ def _program(
 ) -> Any:
     """Return the program, in the study's mode; where that is to be found out, without XLA."""
     if spec.engine != "auto":
-        return engine_for(spec.engine, spec, data, folds, say=say).program(params)
-    mode: Mode = "plain"
+        return engine_for(Setup(spec.engine), spec, data, folds, say=say).program(params)
     try:
-        return engine_for(mode, spec, data, folds, say=say).program(params)
+        return engine_for(Setup("plain"), spec, data, folds, say=say).program(params)
     except NotResident:
-        return engine_for("stream", spec, data, folds, say=say).program(params)
+        return engine_for(Setup("stream"), spec, data, folds, say=say).program(params)
 
 
 def _blocks(seed: int, fold: Fold, size: int, n_each: int) -> Iterator[np.ndarray]:

@@ -52,8 +52,8 @@ def records(spec: StudySpec, n_splits: int) -> Iterator[Record]:
     data = load(spec.load_data)
     splits = [outer_split(data, spec, number) for number in range(n_splits)]
     folds = [fold for each in splits for fold in (*each.folds, *each.refits)]
-    mode: training.Mode = "xla" if spec.engine == "xla" else "plain"
-    engine = training.engine_for(mode, spec, data, folds)
+    setup = training.Setup("xla" if spec.engine == "xla" else "plain")
+    engine = training.engine_for(setup, spec, data, folds)
     for each in splits:
         # Row orders follow from the fold, the sampler's proposals from the seed.
         best = search(engine, replace(spec, seed=spec.seed + each.number), each.folds)

@@ -83,7 +83,7 @@ def fit(
             held_logs = model.evaluate(
                 *held[:2],
                 sample_weight=held[2] if len(held) > 2 else None,
-                batch_size=case.params["batch_size"],
+                batch_size=spec.validation_batch_size or case.params["batch_size"],
                 verbose=0,
                 return_dict=True,
             )

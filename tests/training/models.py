@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.data import Dataset
 from pipeline.folds import Fold, split
 from pipeline.spec import StudySpec
-from pipeline.training import Engine, LockstepTraining, Mode, engine_for
+from pipeline.training import Engine, LockstepTraining, Mode, Setup, engine_for
 
 N_COLUMNS, N_CLASSES = 6, 3
 
@@ -30,7 +30,7 @@ class Case:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def engine(self, mode: Mode = "plain", **options: Any) -> Engine:
-        return engine_for(mode, self.spec, self.data, self.folds, **options)
+        return engine_for(Setup(mode), self.spec, self.data, self.folds, **options)
 
     def training(self, engine: Engine, **changed: Any) -> LockstepTraining:
         params = {**self.params, **changed}

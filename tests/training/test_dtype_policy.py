@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.training import check_model, fit_on_all_rows
+from pipeline.training import Setup, check_model, fit_on_all_rows
 from pipeline.training.models import call_builder
 from pipeline.training.snapshot_file import as_bytes, of_bytes
 from tests.training.fit import assert_equals_fit
@@ -119,7 +119,7 @@ def test_a_snapshot_on_disk_goes_on_to_the_same_bits_with_its_loss_scale():
 def test_the_served_file_predicts_the_same_in_a_process_of_its_own(tmp_path):
     case_ = case(dense, dtype_policy="mixed_float16")
     fitted = fit_on_all_rows(
-        case_.spec, case_.data, case_.params, 2, folds=[len(case_.folds)], mode="plain"
+        case_.spec, case_.data, case_.params, 2, folds=[len(case_.folds)], setup=Setup("plain")
     )
     files = fitted.save(tmp_path)
     assert fitted.why_not_served(files, case_.data.x[:5]) == ""

@@ -23,6 +23,7 @@ from tests.training.models import (
     hidden,
     images,
     numbers,
+    row_losses,
     softmax,
 )
 
@@ -60,6 +61,27 @@ def test_folds_of_different_sizes_equal_fit(mode):
     rows = np.arange(44)
     folds = (Fold(0, rows[:16], rows[16:]), Fold(1, rows[11:], rows[:11]))
     assert_equals_fit(case(dense, folds=folds), every_fold=True, mode=mode)
+
+
+# 22 rows validate.
+VALIDATION_BATCHES = {"two batches": 15, "no last batch": 11, "larger than rows": 32}
+
+
+@pytest.mark.parametrize("batches", some_long(VALIDATION_BATCHES, ["two batches"]))
+@pytest.mark.parametrize("name", some_long(MODELS, ["convolutional"]))
+def test_validation_batches_of_their_own_size_equal_fit(name, batches, mode):
+    build, data, atol = MODELS[name]
+    case_ = case(build, data(), validation_batch_size=VALIDATION_BATCHES[batches])
+    training = assert_equals_fit(case_, every_fold=True, atol=atol, mode=mode)
+    assert row_losses(training, 1).shape == (22,)
+
+
+def test_a_validation_batch_of_another_size_is_what_the_models_test_step_is_given(mode):
+    # Its loss is a mean of batches' means: of batches of another size it is another number.
+    sizes = {size: case(own_test_step, validation_batch_size=size) for size in (None, 15, 22)}
+    curves = [assert_equals_fit(c, mode=mode).history("val_loss") for c in sizes.values()]
+    assert not np.array_equal(curves[0], curves[1])
+    assert not np.array_equal(curves[1], curves[2])
 
 
 # --- weights of rows ---

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.folds import Fold
 from pipeline.schedules import Cosine
-from pipeline.training import FittedModel, Mode, fit_on_all_rows
+from pipeline.training import FittedModel, Mode, Setup, fit_on_all_rows
 from pipeline.training.fitted import Member
 from tests.training.fit import fit
 from tests.training.models import Case, case, dropout, with_every_state
@@ -18,7 +18,9 @@ from tests.training.models import Case, case, dropout, with_every_state
 
 def refit(case: Case, mode: Mode = "plain") -> FittedModel:
     number = len(case.folds)
-    return fit_on_all_rows(case.spec, case.data, case.params, n_epochs=2, folds=[number], mode=mode)
+    return fit_on_all_rows(
+        case.spec, case.data, case.params, n_epochs=2, folds=[number], setup=Setup(mode)
+    )
 
 
 def test_it_is_fit_on_all_rows_stopped_within_the_horizon(mode):
@@ -65,7 +67,7 @@ def test_several_predict_their_mean_and_are_scored_on_it(tmp_path):
     case_ = case(with_every_state, preprocess=StandardScaler())
     numbers = [len(case_.folds), len(case_.folds) + 1]
     both = fit_on_all_rows(
-        case_.spec, case_.data, case_.params, n_epochs=2, folds=numbers, mode="plain"
+        case_.spec, case_.data, case_.params, n_epochs=2, folds=numbers, setup=Setup("plain")
     )
     first, second = both.each()
     np.testing.assert_array_equal(first.predict(case_.data.x), refit(case_).predict(case_.data.x))

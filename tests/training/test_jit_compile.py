@@ -32,7 +32,7 @@ def measured(build, **of_spec):
 def test_true_and_false_decide(jit_compile, mode, monkeypatch):
     monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 0.0)
     found = measured(asking(jit_compile))
-    assert found.engine.mode == found.timing.mode == mode
+    assert found.engine.setup.mode == found.timing.mode == mode
     assert found.reason == f"model.compile has jit_compile={jit_compile}"
 
 
@@ -96,7 +96,7 @@ class SaysSo(keras.layers.Layer):
 def test_a_layer_that_keras_knows_xla_cannot_compile_is_trained_without(monkeypatch):
     monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 0.0)
     found = measured(asking("auto", layer=SaysSo))
-    assert found.engine.mode == "plain"
+    assert found.engine.setup.mode == "plain"
     assert found.reason == "Keras says that XLA cannot compile SaysSo"
 
 
@@ -104,7 +104,7 @@ def test_a_layer_that_keras_knows_xla_cannot_compile_is_trained_without(monkeypa
 def test_what_xla_cannot_compile_is_trained_without_and_it_is_said(jit_compile, monkeypatch):
     monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 0.0)
     found = measured(asking(jit_compile, layer=Unique))
-    assert found.engine.mode == "plain"
+    assert found.engine.setup.mode == "plain"
     assert "XLA cannot compile the model: " in found.reason
 
 

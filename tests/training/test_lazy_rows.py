@@ -15,6 +15,7 @@ from pipeline.data import Dataset, take_rows
 from pipeline.lazy_rows import LazyRows
 from pipeline.training import Mode, check_model, fit_on_all_rows, measured_engine
 from pipeline.training.devices import HOST, Device
+from pipeline.training.engine import Setup
 from pipeline.training.fitted import FittedModel, Member
 from pipeline.training.keras_engine import KerasEngine
 from tests.training.fit import some_long
@@ -127,7 +128,7 @@ def test_a_fitted_model_takes_lazy_rows(kind, weighted, tmp_path):
         for x in (lazy(kind, tmp_path).x, FEW)
     )  # fmt: skip
     of = case(dense, given)
-    model = fit_on_all_rows(of.spec, given, of.params, 1, folds=[2], mode="plain")
+    model = fit_on_all_rows(of.spec, given, of.params, 1, folds=[2], setup=Setup("plain"))
     np.testing.assert_array_equal(model.predict(given.x), model.predict(array.x))
     assert model.score(given) == pytest.approx(model.score(array), rel=1e-6)
 

@@ -15,15 +15,17 @@ from pipeline.folds import Fold
 from pipeline.spec import Budget, StudySpec
 from pipeline.training import (
     chosen_engine,
+    engine_for,
     expected_work,
     measure,
     measured_engine,
     resident,
     typical_params,
 )
-from pipeline.training.engine import XlaRefused
-from pipeline.training.measure import SearchWork, Timing
-from tests.training.models import case, dense
+from pipeline.training.engine import Setup, XlaRefused
+from pipeline.training.measure import Measured, SearchWork, Timing
+from tests.training.models import advanced, all_curves, case, dense
+from tests.training.test_equals_fit import own_test_step
 
 
 def spec_of(space, **of_spec):
@@ -87,7 +89,7 @@ def test_the_typical_proposal_is_the_middle_of_the_space():
 def test_a_mode_that_is_set_is_obeyed(mode):
     case_ = case(dense, engine=mode)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert measured.engine.mode == mode
+    assert measured.engine.setup.mode == mode
     assert measured.timing.mode == mode
     assert measured.reason == f"engine='{mode}' is set"
     assert measured.engine.n_compiled == 1  # and the first trial finds its program compiled
@@ -102,7 +104,7 @@ def test_a_set_engine_is_tried_but_not_timed(monkeypatch):
     monkeypatch.setattr(measure, "_timed", None)
     case_ = case(dense, engine="plain")
     engine, reason = chosen_engine(case_.spec, case_.data, case_.folds)
-    assert (engine.mode, reason) == ("plain", "engine='plain' is set")
+    assert (engine.setup.mode, reason) == ("plain", "engine='plain' is set")
     assert engine.n_compiled == 1
     case_.training(engine).advance()
     assert engine.n_compiled == 1
@@ -113,7 +115,7 @@ def test_xla_compiles_nothing_before_the_first_trial_says_which_architecture(mon
     spec = replace(case_.spec, space={**case_.spec.space, **TWO_WIDTHS})
     monkeypatch.setattr("pipeline.training.resident.ResidentProgram.run_epoch", None)
     engine, _ = chosen_engine(spec, case_.data, case_.folds)
-    assert engine.mode == "xla"
+    assert engine.setup.mode == "xla"
 
 
 @pytest.mark.parametrize("space", [{}, TWO_WIDTHS])
@@ -144,13 +146,13 @@ def test_a_short_search_does_not_try_xla():
 def test_xla_must_gain_a_fifth_of_the_whole_search(monkeypatch, xla_secs, mode):
     def timed(spec, data, folds, params, mode, say):
         program = SimpleNamespace(xla_wish=(None, ""))
-        engine = SimpleNamespace(mode=mode, program=lambda params: program)
+        engine = SimpleNamespace(setup=Setup(mode), program=lambda params: program)
         return engine, Timing(mode, 0.0, 1.0 if mode == "plain" else xla_secs)
 
     monkeypatch.setattr(measure, "_timed", timed)
     case_ = case(dense, max_epochs=100)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert (measured.engine.mode, measured.timing.mode) == (mode, mode)
+    assert (measured.engine.setup.mode, measured.timing.mode) == (mode, mode)
     assert "with XLA" in measured.reason
     assert "without" in measured.reason
 
@@ -170,9 +172,67 @@ def test_folds_train_in_turn_only_where_that_is_a_fifth_faster(monkeypatch, secs
     monkeypatch.setattr(resident, "n_lanes", lambda: 3)
     case_ = case(dense, engine="plain")
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert measured.engine.in_turn is in_turn
+    assert measured.engine.setup.in_turn is in_turn
     assert measured.engine.lanes.n == (1 if in_turn else 2)
     assert measured.timing.fold_epoch_secs == (secs_in_turn if in_turn else 1.0) / 2
+
+
+@pytest.fixture
+def validation(monkeypatch):
+    """Return whether larger validation batches are taken that leave so much of an epoch's time."""
+
+    def taken(share, *, mode="plain", epoch_secs=0.01, **of_case):
+        case_ = case(dense, **of_case)
+        engine = engine_for(Setup(mode), case_.spec, case_.data, case_.folds)
+        n_timed = len(measure._alike(engine, case_.folds, case_.params))
+        monkeypatch.setattr(measure, "_epoch_secs", lambda *_: share * epoch_secs * n_timed)
+        before = Measured(engine, Timing(mode, 0.0, epoch_secs), "why")
+        after = measure._with_measured_validation(before, case_.spec, case_.folds, case_.params)
+        is_taken = engine.setup.validation_factor > 1
+        assert after.timing.fold_epoch_secs == epoch_secs * (share if is_taken else 1)
+        assert after.reason.startswith("why")
+        return is_taken
+
+    monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 0.0)
+    return taken
+
+
+def test_larger_validation_batches_must_save_a_fifth_of_an_epoch(validation):
+    assert validation(0.79)
+    assert not validation(0.81)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mode": "xla"},
+        {"validation_batch_size": 8},
+        {"epoch_secs": 1.0},  # arithmetic, in batches of any size
+        {"folds": folds_of(9, 9)},  # of 44 rows: less than a fifth could be saved
+    ],
+)
+def test_larger_validation_batches_are_not_tried_where_they_cannot_pay(validation, fields):
+    assert not validation(0.1, **fields)
+
+
+def test_a_short_search_does_not_try_larger_validation_batches(validation, monkeypatch):
+    monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 1e9)
+    assert not validation(0.1)
+
+
+@pytest.mark.parametrize("mode", ["plain", "stream"])
+def test_measured_validation_batches_are_as_those_that_a_study_sets(mode):
+    measured, set_ = case(own_test_step), case(own_test_step, validation_batch_size=16)
+    engine = measured.engine(mode)
+    engine.setup = replace(engine.setup, validation_factor=2)
+    curves = all_curves(advanced(measured.training(engine), 2))
+    assert np.array_equal(curves, all_curves(set_.trained(2, mode=mode)))
+    assert not np.array_equal(curves, all_curves(measured.trained(2, mode=mode)))
+
+
+def test_an_engine_that_was_recorded_earlier_is_as_it_was():
+    assert Setup.of({"mode": "xla", "reason": "of old"}) == Setup("xla")
+    assert Setup.of({"mode": "plain", "in_turn": True}) == Setup("plain", in_turn=True)
 
 
 def test_only_folds_of_one_program_are_timed(monkeypatch):

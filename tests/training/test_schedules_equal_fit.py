@@ -18,7 +18,7 @@ from pipeline.schedules import (
     replayed,
     start_times,
 )
-from pipeline.training import fit_on_all_rows
+from pipeline.training import Setup, fit_on_all_rows
 from pipeline.training.snapshot_file import as_bytes, of_bytes
 from tests.test_schedules import named
 from tests.training.fit import fit, some_long
@@ -158,7 +158,7 @@ def test_the_refit_repeats_the_rates_of_the_search():
     curves = FoldCurves(training.history("val_loss"), case_.spec.objective)
     seen = []
     fit_on_all_rows(
-        case_.spec, case_.data, case_.params, 6, folds=[7], mode="plain",
+        case_.spec, case_.data, case_.params, 6, folds=[7], setup=Setup("plain"),
         schedule=replayed(case_.spec.schedule, curves.losses),
         each_epoch=lambda refit: seen.append(refit.learning_rate_in(refit.n_epochs + 1)),
     )  # fmt: skip

@@ -14,7 +14,13 @@ from sklearn.preprocessing import StandardScaler
 from pipeline.data import Dataset
 from pipeline.errors import BadInput
 from pipeline.folds import Folds
-from pipeline.training import check_model, fit_on_all_rows, measured_engine, write_fold_models
+from pipeline.training import (
+    Setup,
+    check_model,
+    fit_on_all_rows,
+    measured_engine,
+    write_fold_models,
+)
 from tests.training.fit import assert_equals_fit, fit, some_long
 from tests.training.models import N_CLASSES, N_COLUMNS, advanced, case, classes, hidden, regression
 
@@ -139,7 +145,7 @@ def test_inputs_are_preprocessed_one_by_one_on_training_rows():
 def test_refit_predicts_by_name_alone_together_and_loaded(build, data, tmp_path):
     case_ = case(build, data)
     both = fit_on_all_rows(
-        case_.spec, data, case_.params, n_epochs=1, folds=[2, 3], mode="plain"
+        case_.spec, data, case_.params, n_epochs=1, folds=[2, 3], setup=Setup("plain")
     )  # fmt: skip
     first, second = (each.predict(data.x) for each in both.each())
     mean = both.predict(data.x)
