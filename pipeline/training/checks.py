@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.data import Dataset
 from pipeline.errors import BadInput, unknown_name
 from pipeline.folds import Fold
+from pipeline.lazy_rows import LazyRows
 from pipeline.nest import Nest
 from pipeline.spec import StudySpec
 from pipeline.training.adapted import AdaptedLayers, fold_rows
@@ -81,13 +82,15 @@ def check_embeddings(model: keras.Model, x: Nest, preprocess: Any) -> None:
     for name, layer, part in embedded(model, x):
         fitted = preprocess.get(name) if isinstance(preprocess, Mapping) else preprocess
         n_tokens = fitted.n_tokens if isinstance(fitted, AdaptedLayers) else 0
-        most = max(int(part.max()), n_tokens - 1)
-        if most >= layer.input_dim or part.min() < 0:
+        blocks = part.blocks() if isinstance(part, LazyRows) else [part]
+        ends = [(int(block.min()), int(block.max())) for block in blocks]
+        least, most = min(low for low, _ in ends), max(n_tokens - 1, *(high for _, high in ends))
+        if most >= layer.input_dim or least < 0:
             where = f"X[{name!r}]" if isinstance(x, dict) else f"X[{name}]" if name else "X"
             advice = f": the layer in preprocess may give {n_tokens} tokens" if n_tokens else ""
             raise BadInput(
                 f"{layer.name!r}, an Embedding of {layer.input_dim}, needs numbers in "
-                f"0..{layer.input_dim - 1}, got {int(part.min())}..{most} in {where}{advice}"
+                f"0..{layer.input_dim - 1}, got {least}..{most} in {where}{advice}"
             )
 
 

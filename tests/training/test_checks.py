@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pipeline.data import Dataset
 from pipeline.errors import BadInput
+from pipeline.lazy_rows import mapped
 from pipeline.objective import Objective
 from pipeline.training import check_model
 from tests.training.models import (
@@ -165,6 +166,8 @@ def test_an_embedding_has_a_vector_for_every_number(with_input):
         f"an Embedding of {most}, needs numbers in 0..{most - 1}, got 0..{most} in X"
     )
     assert "got -1.." in refused(embedding(most + 1), Dataset(data.x - 1, data.y))
+    on_disk = Dataset(mapped(data.x), data.y)
+    assert f"got 0..{most} in X" in refused(embedding(most, with_input=with_input), on_disk)
     case_ = case(embedding(most + 1, with_input=with_input), data)
     check_model(case_.spec, case_.data, case_.folds[0])
 
