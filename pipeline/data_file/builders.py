@@ -86,9 +86,13 @@ OUTPUT = """\
     model.compile(
         keras.optimizers.Adam(params["learning_rate"]),
         loss={loss},
-        metrics={metrics},
+        metrics={metrics},{compiled}
     )
     return model"""
+
+WITHOUT_XLA = """
+        # XLA takes several times as long for convolutions on processors, and to find that out.
+        jit_compile=False,"""
 
 SCALED_LOSS = '''\
 def scaled_squared_error(y, predictions):
@@ -164,7 +168,7 @@ def convolutional(target: Target, shape: tuple[int, ...], brightest: float) -> s
         prepare="\n".join(prepare),
         n_blocks=n_blocks,
         pooled="Flatten" if side / 2**n_blocks <= 4 else "GlobalAveragePooling2D",
-        output=_output(target),
+        output=_output(target, WITHOUT_XLA),
     )
     return _with_loss(target, builder)
 
@@ -181,7 +185,7 @@ def from_file(
     return builder if compiled else _with_loss(target, builder)
 
 
-def _output(target: Target) -> str:
+def _output(target: Target, compiled: str = "") -> str:
     loss, metrics = loss_of(target)
     if target.task == "regression":
         n = target.n_outputs
@@ -197,7 +201,7 @@ def _output(target: Target) -> str:
         last = (
             f'    layers.append(keras.layers.Dense({target.n_outputs}, activation="{activation}"))'
         )
-    return OUTPUT.format(last=last, loss=loss, metrics=quoted(metrics))
+    return OUTPUT.format(last=last, loss=loss, metrics=quoted(metrics), compiled=compiled)
 
 
 def _with_loss(target: Target, builder: str) -> str:

@@ -16,8 +16,8 @@ from pipeline.study_file import home_of
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
-MAX_SIDE = 64
-"""Of images that a search resizes by itself: a convolution's cost grows with their area."""
+MAX_SIDE = 32
+"""Of images whose size nobody says: a convolution's cost grows with their area."""
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval"}
 SIDEWAYS = (5, 6, 7, 8)

@@ -61,12 +61,12 @@ def test_a_folder_that_is_new_since_is_refused(tmp_path):
     ("sizes", "asked", "shape", "says"),
     [
         ([(8, 8)], None, (8, 8, 1), "of 8 × 8 pixels, read as grey"),
-        ([(64, 64)], None, (64, 64, 1), "of 64 × 64 pixels, read as grey"),
-        ([(128, 96)], None, (64, 48, 1), r"of 128 × 96 pixels, stretched to 64 × 48 \(--image"),
+        ([(30, 32)], None, (30, 32, 1), "of 30 × 32 pixels, read as grey"),
+        ([(128, 96)], None, (32, 24, 1), r"of 128 × 96 pixels, stretched to 32 × 24 \(--image"),
         ([(8, 8), (16, 8), (12, 8)], None, (12, 8, 1), "of 8 × 8 to 16 × 8 pixels, stretched"),
         ([(8, 8)], (16, 20), (16, 20, 1), "of 8 × 8 pixels, stretched to 16 × 20"),
-        ([(80, 79)], None, (64, 64, 1), "stretched to 64 × 64"),
-        ([(1, 300)], None, (4, 64, 1), "stretched to 4 × 64"),
+        ([(80, 79)], None, (32, 32, 1), "stretched to 32 × 32"),
+        ([(1, 300)], None, (4, 32, 1), "stretched to 4 × 32"),
     ],
 )
 def test_images_are_read_in_one_size_and_it_is_said(tmp_path, sizes, asked, shape, says):
