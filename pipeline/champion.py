@@ -220,14 +220,13 @@ def _configuration(result: StudyResult) -> dict[str, Any]:
 
 def _lineage(result: StudyResult, question: Question) -> dict[str, str]:
     """Return what a version comes from, as tags."""
-    record = question.record
     return {
         "study": question.spec.name,
         tracking.SIGNATURE_TAG: question.signature,
         "data_fingerprint": question.data_fingerprint,
         "splits_hash": question.folds.hash,
-        "source_hash": record["source"],
-        "spec": json_text(record["fields"]),
+        "source_hash": question.source_hash,
+        "spec": json_text(question.spec.described()),
         "trial": str(result.best.number),
         "rule": result.choice.rule,
         **tracking.provenance(question.home),

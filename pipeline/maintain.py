@@ -198,6 +198,8 @@ def _mended(folder: Path, name: str, signature: str, store: tracking.Store) -> I
             yield f"the journal cannot be mended: {in_one_line(error)}"
         if n_ended := tracking.end_left_running(store, name, signature):
             yield f"{n_ended} run(s) of a killed process marked KILLED in MLflow"
+        if tracking.readdress(folder, store):
+            yield "rewrote the store's address in what waits to be sent"
         if _readdressed(folder / retention.RECORD, store):
             yield "rewrote the store's address in the decision"
 

@@ -30,6 +30,7 @@ class Question:
     folds: of the development rows
     data_fingerprint: of all rows
     signature: what makes this the same study, taken once: its file may be edited meanwhile
+    source_hash: of the study's code, taken then, too
     home: the project that holds the study
     found: how the study is best trained, where it is new and this was timed before anything ran
     """
@@ -40,6 +41,7 @@ class Question:
     folds: Folds
     data_fingerprint: str
     signature: str
+    source_hash: str
     home: Path
     found: training.Found | None = None
 
@@ -108,7 +110,7 @@ class Question:
             "splits_hash": self.folds.hash,
             "data_fingerprint": self.data_fingerprint,
             "fields": self.spec.described(),
-            "source": self.spec.source.hash,
+            "source": self.source_hash,
             "rows": {
                 "development": self.development.n_rows,
                 "test": 0 if self.test is None else self.test.n_rows,
@@ -208,4 +210,5 @@ def pose_on(
         spec.registry.check_folds(len(folds) // folds.n_repeats)
     signature = spec.signature(data_fingerprint=data_fingerprint, splits_hash=folds.hash)
     home = source_of(spec.build_model, spec.load_data).home
-    return Question(spec, development, test, folds, data_fingerprint, signature, home)
+    code = spec.source.hash
+    return Question(spec, development, test, folds, data_fingerprint, signature, code, home)

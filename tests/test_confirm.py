@@ -32,7 +32,7 @@ def question_of(splitter, data: Dataset = ROWS) -> Question:
         space={"learning_rate": 0.1, "max_epochs": 5},
         splitter=splitter,
     )
-    return Question(spec, data, None, split(data, splitter, spec.seed), "", "", Path())
+    return Question(spec, data, None, split(data, splitter, spec.seed), "", "", "", Path())
 
 
 def rows_of(folds) -> list:

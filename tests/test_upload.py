@@ -149,3 +149,14 @@ def test_a_store_that_cannot_be_opened_is_said(home, waiting, capsys, address, m
     assert upload(home) == ExitCode.STORE_UNAVAILABLE
     assert message in capsys.readouterr().out
     assert update in waiting.read_text()
+
+
+def test_what_waited_when_the_project_was_moved_waits_for_it_where_it_is(home, waiting, tmp_path):
+    (home / "mlruns" / "artifacts").mkdir()
+    moved = home.rename(tmp_path.with_name(f"{tmp_path.name} moved"))
+    path = moved / waiting.relative_to(home)
+    before = path.read_text().splitlines()
+    assert main(maintain_options(["mend", "--project", str(moved)])) == ExitCode.SUCCESS
+    first, update = path.read_text().splitlines()
+    assert json.loads(first) == {"format": 1, "store": f"sqlite:///{moved}/mlruns/mlflow.db"}
+    assert update == before[1]

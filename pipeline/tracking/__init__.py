@@ -47,7 +47,7 @@ from pipeline.tracking.runs import StudyRun, TrialRun
 from pipeline.tracking.store import Store, open_store
 from pipeline.tracking.summary import scores_of, study_summary
 from pipeline.tracking.unsent import Unsent
-from pipeline.tracking.upload import Sent, send_unsent, waiting_for
+from pipeline.tracking.upload import Sent, readdress, send_unsent, waiting_for
 from pipeline.tracking.views import experiment_tags
 from pipeline.tracking.writer import MetricWriter
 
@@ -75,6 +75,7 @@ __all__ = [
     "logged_studies",
     "open_store",
     "provenance",
+    "readdress",
     "register",
     "relocate",
     "remove",
