@@ -12,7 +12,7 @@ from pipeline.training.devices import (  # first: it quiets TensorFlow's import
     set_up,
 )
 
-from pipeline.training.checks import check_model  # isort: skip
+from pipeline.training.checks import check_model, check_scorers  # isort: skip
 from pipeline.training.engine import Engine, Mode, Program
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
@@ -43,6 +43,7 @@ __all__ = [
     "as_fitted",
     "check_model",
     "check_schedules",
+    "check_scorers",
     "chosen_engine",
     "described_devices",
     "device_names",
