@@ -17,7 +17,7 @@ _HOMES = {
     "StudySpec": "pipeline.spec",
     "Budget": "pipeline.spec",
     "EarlyStopping": "pipeline.early_stopping",
-    "Refit": "pipeline.spec",
+    "Refit": "pipeline.refit_length",
     "Registry": "pipeline.registry",
     "When": "pipeline.space",
     "Objective": "pipeline.objective",

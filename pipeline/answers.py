@@ -60,7 +60,11 @@ class Answer:
             return None
         trial = winner["trial"]
         return FoldCurves(
-            np.array(trial["curves"]), self.objective, tuple(trial["folds"]), trial["n_repeats"]
+            np.array(trial["curves"]),
+            self.objective,
+            tuple(trial["folds"]),
+            trial["n_repeats"],
+            trial.get("weights"),
         )
 
 

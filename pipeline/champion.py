@@ -154,7 +154,7 @@ def judged(
         return CHALLENGER, f"{reason}: {in_one_line(error)}"
     if curves is None:
         return CHAMPION, f"the configuration of {who} diverged on these splits"
-    moves, reason = beats(result, curves.after(n_epochs), session.question)
+    moves, reason = beats(result, curves.contributions_after(n_epochs), session.question)
     return (CHAMPION if moves else CHALLENGER), f"{reason} the configuration of {who}"
 
 
@@ -183,13 +183,14 @@ def met_again(
 def beats(result: StudyResult, scores: np.ndarray, question: Question) -> tuple[bool, str]:
     """Return whether the answer is better by the margin than a configuration, and why, in words.
 
-    scores: the configuration's, [n_folds], on the same folds
+    scores: what the same folds contribute to the configuration's, [n_folds]
     """
     objective, registry, curves = result.spec.objective, question.spec.registry, result.best.curves
     assert registry is not None
     assert curves is not None
     losses, others = (
-        objective.as_loss(each) for each in (curves.after(result.choice.n_epochs), scores)
+        objective.as_loss(each)
+        for each in (curves.contributions_after(result.choice.n_epochs), scores)
     )
     gain = float(np.mean(others - losses))
     said = f"{objective.metric} {'better' if gain >= 0 else 'worse'} by {abs(gain):.3g}"

@@ -17,11 +17,11 @@ from pipeline.spec import StudySpec
 SETTABLE = {
     "name", "batch_size", "validation_batch_size", "class_weight", "rule", "test_size", "seed",
     "engine", "threads", "operation_threads", "dtype_policy", "deterministic", "objective.metric",
-    "objective.direction", "early_stopping.patience", "early_stopping.min_delta",
-    "choose_within_schedule", "range_test", "budget.n_trials", "budget.timeout_secs",
-    "budget.max_fold_epochs", "budget.max_updates", "budget.max_failures_in_a_row", "refit.enabled",
-    "refit.policy", "refit.n_seeds", "refit.keep_folds", "registry.name", "registry.margin",
-    "keep_checkpoints",
+    "objective.direction", "objective.mean", "scorers", "early_stopping.patience",
+    "early_stopping.min_delta", "choose_within_schedule", "range_test", "budget.n_trials",
+    "budget.timeout_secs", "budget.max_fold_epochs", "budget.max_updates",
+    "budget.max_failures_in_a_row", "refit.enabled", "refit.policy", "refit.n_seeds",
+    "refit.keep_folds", "registry.name", "registry.margin", "keep_checkpoints",
 }  # fmt: skip
 """Fields whose values can be written on a command line; the others are Python objects."""
 
@@ -43,7 +43,9 @@ def with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
         # Another metric must not inherit the direction of the one before it.
         metric = changes.pop("objective.metric")
         direction = changes.pop("objective.direction", None)
-        spec = dataclasses.replace(spec, objective=Objective(metric, direction))
+        objective = Objective(metric, direction, spec.objective.mean)
+        scorers = changes.pop("scorers", spec.scorers)
+        spec = dataclasses.replace(spec, objective=objective, scorers=_scorers(scorers))
     for name, value in changes.items():
         spec = with_field(spec, name, value)
     named = {
@@ -71,12 +73,19 @@ def with_field(spec: StudySpec, name: str, value: Any) -> StudySpec:
         raise unknown_name("field", name, SETTABLE | {f"space.{key}" for key in spec.space})
     if name == "rule":
         value = rule_named(str(value))
+    if name == "scorers":
+        value = _scorers(value)
     if inner:
         group = getattr(spec, outer)
         if group is None:
             raise BadInput(f"the study has no {outer}: add it to the study file first")
         value = dataclasses.replace(group, **{inner: value})
     return dataclasses.replace(spec, **{outer: value})
+
+
+def _scorers(value: Any) -> Any:
+    """Return the names in a text such as "roc_auc, f1"; any other value as it is."""
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 def _value(text: str) -> Any:

@@ -88,5 +88,6 @@ def _log(
         n_epochs=n_epochs,
         params=trial.params,
         metric=session.spec.objective.metric,
+        score=curves.mean_after(n_epochs),
         scores=curves.after(n_epochs),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from pipeline import decision, warm_start
 from pipeline.confirmation import Confirmation
 from pipeline.evidence import gathered
 from pipeline.question import Question
+from pipeline.refit_length import kept_by
 from pipeline.results import StudyResult, TrialResult
 from pipeline.winner import Winner, chosen
 
@@ -36,6 +38,9 @@ def concluded(
     """
     spec, path = question.spec, question.folder / "decision.json"
     choice = chosen(spec, winner.trial)
+    batch_size = int(winner.trial.params["batch_size"])
+    kept = kept_by(spec.refit.policy, question.folds, batch_size)
+    refit = dataclasses.replace(spec.refit, policy=kept)
     evidence = gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses)
     besides: list[Winner | Confirmation] = [winner, *([confirmation] if confirmation else [])]
     return StudyResult(
@@ -49,7 +54,7 @@ def concluded(
         n_extra_fold_epochs=sum(each.n_fold_epochs for each in besides),
         n_extra_updates=sum(each.n_updates for each in besides),
         confirmation=confirmation,
-        refit=decision.refit_in(path, winner.trial, choice, spec.refit, run_id),
+        refit=decision.refit_in(path, winner.trial, choice, refit, run_id),
         fold_models=decision.fold_models_in(path, winner.trial, choice, run_id),
         registered=decision.registered_in(path, winner.trial, choice, run_id),
         decision_path=path,

@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline import training
 from pipeline.confirmation import Confirmation, ConfirmedTrial, seeds_and_folds
-from pipeline.errors import require, unexpected_errors
+from pipeline.errors import BadInput, require, unexpected_errors
 from pipeline.files import write_whole
 from pipeline.folds import Fold, Folds, split
 from pipeline.question import Question
@@ -77,6 +77,10 @@ class Plan:
             return cls(n_trials, own, n_splits=0, n_repeats=own.n_repeats)
         together = [fold for each in drawn for fold in each]
         folds = tuple(Fold(i, f.train, f.validation) for i, f in enumerate(together))
+        try:
+            training.check_scorers(spec, question.development, folds)
+        except BadInput as error:
+            raise BadInput(f"confirm={n_trials} on new splits: {error}") from error
         n_repeats = sum(each.n_repeats for each in drawn)
         return cls(n_trials, Folds(folds, own.n_rows), N_NEW_SPLITS, n_repeats)
 
@@ -203,7 +207,8 @@ def _trained_again(
             return None
         scores = lockstep.advance()[:, metric]
     crossed = scores.reshape(N_SEEDS, -1)
-    return ConfirmedTrial(trial.number, lockstep.n_epochs, lockstep.n_updates, crossed)
+    weights = spec.objective.weights(plan.folds.n_validation_rows)
+    return ConfirmedTrial(trial.number, lockstep.n_epochs, lockstep.n_updates, crossed, weights)
 
 
 class _Kept:
@@ -211,6 +216,7 @@ class _Kept:
 
     def __init__(self, question: Question, plan: Plan) -> None:
         self._path = _path(question)
+        self._weights = question.spec.objective.weights(plan.folds.n_validation_rows)
         self._on = {"n_seeds": N_SEEDS, "folds": plan.folds.hash}
         plain = _read(question)
         self._records: list[dict[str, Any]] = plain["trials"] if plain.get("on") == self._on else []
@@ -220,7 +226,8 @@ class _Kept:
         for record in self._records:
             if record["of"] == _key(trial):
                 scores = np.array(record["scores"], np.float64)
-                return ConfirmedTrial(trial.number, record["n_epochs"], record["n_updates"], scores)
+                n_epochs, n_updates = record["n_epochs"], record["n_updates"]
+                return ConfirmedTrial(trial.number, n_epochs, n_updates, scores, self._weights)
         return None
 
     def add(self, trial: TrialResult, again: ConfirmedTrial) -> None:

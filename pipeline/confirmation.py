@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.curves import contributions
 from pipeline.errors import BadInput
 from pipeline.objective import Objective
 from pipeline.uncertainty import Interval, VarianceComponents, difference_interval
@@ -19,12 +20,14 @@ class ConfirmedTrial:
     n_epochs: after how many epochs; the search's own folds decided on them
     n_updates: optimizer steps, summed over seeds and folds
     scores: [n_seeds, n_folds]; not all finite if it diverged
+    weights: how much each fold counts in the mean, [n_folds]; None: alike
     """
 
     number: int
     n_epochs: int
     n_updates: int
     scores: np.ndarray
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         scores = np.array(self.scores, dtype=np.float64)
@@ -49,7 +52,12 @@ class ConfirmedTrial:
     @property
     def mean(self) -> float:
         """The confirmed score."""
-        return float(self.scores.mean())
+        return float(self.contributions.mean())
+
+    @property
+    def contributions(self) -> np.ndarray:
+        """What each fold contributes to it, [n_folds]: seeds are averaged first, no new rows."""
+        return contributions(self.scores.mean(axis=0, keepdims=True).T, self.weights)[:, 0]
 
     def in_words(self, objective: Objective) -> str:
         """Return the line shown when it has been trained."""
@@ -107,20 +115,17 @@ class Confirmation:
 
     @property
     def components(self) -> VarianceComponents | None:
-        """Where the winner's scatter comes from; None for one seed or one fold."""
+        """Where the winner's scatter comes from, folds alike; None for one seed or one fold."""
         scores = self.winner.scores
         return VarianceComponents.of(scores) if min(scores.shape) > 1 else None
 
     @property
     def differences(self) -> dict[int, Interval | None]:
-        """By runner-up, the interval of its score less the winner's; None for one fold a draw.
-
-        Seeds are averaged first: they are no new rows.
-        """
+        """By runner-up, the interval of its score less the winner's; None for one fold a draw."""
         return {
             trial.number: difference_interval(
-                trial.scores.mean(axis=0),
-                self.winner.scores.mean(axis=0),
+                trial.contributions,
+                self.winner.contributions,
                 validation_to_training=self.validation_to_training,
                 n_repeats=self.n_repeats,
             )

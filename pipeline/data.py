@@ -80,11 +80,11 @@ class Dataset:
 
     def take(self, rows: np.ndarray) -> Dataset:
         """Return these rows, in this order, without a fixed validation set."""
-        weight = self.sample_weight
+        y, weight = labelled(self, rows)
         return Dataset(
             x=take_rows(self.x, rows),
-            y=take_rows(self.y, rows),
-            sample_weight=None if weight is None else take_rows(weight, rows),
+            y=y,
+            sample_weight=weight,
             groups=None if self.groups is None else self.groups[rows],
         )
 
@@ -159,6 +159,12 @@ def with_validation_set(train: Dataset, validation: Dataset) -> Dataset:
 def take_rows(x: Nest, rows: np.ndarray) -> Nest:
     """Return rows of an array, a pandas frame, or of several arrays; lazy ones stay so."""
     return map_parts(lambda part: part.iloc[rows] if hasattr(part, "iloc") else part[rows], x)
+
+
+def labelled(data: Dataset, rows: np.ndarray) -> tuple[Nest, Nest | None]:
+    """Return these rows' labels and weights, None where there are none."""
+    weight = data.sample_weight
+    return take_rows(data.y, rows), None if weight is None else take_rows(weight, rows)
 
 
 def is_classes(y: np.ndarray) -> bool:

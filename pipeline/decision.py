@@ -13,10 +13,10 @@ from typing import Any
 from pipeline.choice import EpochChoice, PatientBest
 from pipeline.diagnosis import Diagnosis
 from pipeline.files import json_text, write_whole
+from pipeline.refit_length import Refit
 from pipeline.registry import Registered
 from pipeline.results import Outcome, RefitResult, StudyResult, TrialResult, ranked
 from pipeline.space import middle
-from pipeline.spec import Refit
 from pipeline.ways import Way, five_ways
 
 N_RUNNERS_UP = 5
@@ -42,6 +42,7 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
         "objective": {
             "metric": result.spec.objective.metric,
             "direction": result.spec.objective.direction,
+            "mean": result.spec.objective.mean,
         },
         "rule": choice.rule,
         "reason": choice.reason,
@@ -80,6 +81,8 @@ def refit_in(
     path: Path, best: TrialResult, choice: EpochChoice, refit: Refit, run_id: str
 ) -> RefitResult | None:
     """Return the refit that a written decision holds, if it decided the same; else None.
+
+    refit: as wanted; its policy says what is kept, and leaves nothing to the folds
 
     A finished study that is started again has nothing to train, and no test row is scored again
     for the same decision. In another store, or with other parameters, nothing is the same.

@@ -157,10 +157,12 @@ def train_on(
         session.log_epochs(run, lockstep, [n_epochs])
         if not np.isfinite(scores[:, watched]).all():
             trial.diverged = True
-            reason = f"diverged: the loss is not finite after epoch {n_epochs}"
+            is_loss = not np.isfinite(scores[:, watched[0]]).all()
+            what = "the loss" if is_loss else objective.metric
+            reason = f"diverged: {what} is not finite after epoch {n_epochs}"
             return trial.ended(Outcome.FAILED, reason)
         curves = trial.curves = session.curves_of(lockstep)
-        trial.training_mean = lockstep.history(objective.training_metric).mean(axis=0)
+        trial.training_mean = lockstep.training_mean()
         mean = curves.mean_after(n_epochs)
         session.display.epoch_ended(proposal.number, n_epochs, mean)
         is_last = n_epochs == lockstep.horizon
@@ -231,7 +233,8 @@ def repeat(
         trial.curves = curves.until(n_epochs)
         rate = session.learning_rate_in(n_epochs, proposal.params, trial.curves)
         scores = trial.curves.after(n_epochs)[:, None]
-        run.log_epoch(n_epochs, tracking.epoch_metrics([metric], scores, rate))
+        metrics = tracking.epoch_metrics([metric], scores, rate, weights=trial.curves.weights)
+        run.log_epoch(n_epochs, metrics)
         session.display.epoch_ended(proposal.number, n_epochs, trial.curves.mean_after(n_epochs))
         if is_over(trial, proposal, session, is_last=n_epochs == horizon):
             break

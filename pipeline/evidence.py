@@ -10,6 +10,7 @@ from pipeline import out_of_fold
 from pipeline.choice import EpochChoice
 from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput
+from pipeline.folds import Folds, are_uneven
 from pipeline.question import Question
 from pipeline.results import Evidence, TrialResult, ranked
 from pipeline.spec import StudySpec
@@ -31,7 +32,7 @@ def equivalent_epochs(curves: FoldCurves) -> tuple[int, ...]:
 
     With one fold, the best and its equals.
     """
-    losses = curves.objective.as_loss(curves.values)
+    losses = curves.objective.as_loss(curves.contributions)
     within = confidence_set(losses, n_repeats=curves.n_repeats)
     if within is None:
         within = curves.losses <= curves.losses.min()
@@ -50,7 +51,8 @@ def equivalent_trials(trials: Sequence[TrialResult]) -> tuple[int, ...] | None:
         assert trial.curves is not None
         n_epochs = trial.best_n_epochs
         assert n_epochs is not None
-        columns.append(trial.curves.objective.as_loss(trial.curves.after(n_epochs)))
+        parts = trial.curves.contributions_after(n_epochs)
+        columns.append(trial.curves.objective.as_loss(parts))
     within = confidence_set(np.stack(columns, axis=1), n_repeats=first.n_repeats)
     if within is None:
         return None
@@ -79,17 +81,35 @@ def gathered(
         equivalent_epochs=equivalent_epochs(curves) if winner.any_epoch else (choice.n_epochs,),
         equivalent_trials=equivalent_trials([winner, *others]),
         score=score_interval(
-            curves.after(choice.n_epochs),
+            curves.contributions_after(choice.n_epochs),
             validation_to_training=folds.validation_to_training,
             n_repeats=curves.n_repeats,
         ),
         resampled_epochs=_resampled(spec, winner, row_losses) if winner.any_epoch else None,
-        epochs_optimism=within_trial(curves.objective.as_loss(curves.values)) if is_grid else None,
+        epochs_optimism=within_trial(curves.objective.as_loss(curves.values), curves.weights)
+        if is_grid
+        else None,
         corrected_score=None
         if candidates is None
-        else over_trials(candidates, n_resamples=N_RESAMPLES, seed=spec.seed),
+        else over_trials(
+            candidates,
+            weights=_weights_of_rows(spec, folds),
+            n_resamples=N_RESAMPLES,
+            seed=spec.seed,
+        ),
         n_training_rows=round(float(np.mean([len(fold.train) for fold in folds]))),
+        fold_rows=tuple((len(fold.train), len(fold.validation)) for fold in folds),
     )
+
+
+def _weights_of_rows(spec: StudySpec, folds: Folds) -> np.ndarray | None:
+    """Return how much each row counts where uneven folds count alike, [n_rows]; None: alike."""
+    if spec.objective.mean == "rows" or not are_uneven(folds.n_validation_rows):
+        return None
+    weights = np.zeros(folds.n_rows)
+    for fold in folds:
+        weights[fold.validation] += 1 / len(fold.validation)
+    return weights
 
 
 def _resampled(
@@ -102,8 +122,11 @@ def _resampled(
     if n_repeats > 1:  # one split of the rows at a time: the first stands for all
         rows = rows[: len(rows) // n_repeats]
 
-    def choose(values: np.ndarray) -> int:
-        return spec.rule.choose(FoldCurves(values, objective), winner.horizon).n_epochs
+    n_rows = np.array([len(fold) for fold in rows])
+
+    def choose(values: np.ndarray, drawn: np.ndarray) -> int:
+        curves = FoldCurves(values, objective, weights=objective.weights(n_rows[drawn]))
+        return spec.rule.choose(curves, winner.horizon).n_epochs
 
     try:
         chosen = bootstrapped(rows, choose, n_resamples=N_RESAMPLES, seed=spec.seed)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pipeline.errors import BadInput, require
+from pipeline.errors import BadInput, require, unknown_name
 from pipeline.space import is_number, is_whole
 
 
@@ -48,6 +49,38 @@ def check_class_weight(class_weight: Any) -> None:
     is_word = isinstance(class_weight, str) and class_weight == "balanced"
     allowed = "'balanced', a dict of class -> weight ≥ 0, or None"
     require(is_dict or is_word or class_weight is None, "class_weight", allowed, class_weight)
+
+
+def check_scorers(scorers: Any) -> dict[str, Any]:
+    """Return scorers by name; raise BadInput unless they are what StudySpec.scorers may be."""
+    if isinstance(scorers, Mapping):
+        named = dict(scorers)
+    elif isinstance(scorers, list | tuple) and all(isinstance(name, str) for name in scorers):
+        named = {name: name for name in scorers}
+    else:
+        example = "names of scikit-learn's scorers, or a dict of name -> scorer"
+        raise BadInput(f"scorers must be {example}, got {scorers!r}")
+    if not named:
+        return named
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    kind = type(get_scorer("accuracy"))
+    for name, scorer in named.items():
+        is_name = isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name)
+        require(is_name, "scorers", "named by letters, digits and '_'", name)
+        if isinstance(scorer, str) and scorer not in get_scorer_names():
+            raise unknown_name(f"scorer in scorers[{name!r}]", scorer, get_scorer_names())
+        require(
+            isinstance(scorer, str | kind), f"scorers[{name!r}]",
+            "a scikit-learn scorer's name, or what sklearn.metrics.make_scorer returns", scorer,
+        )  # fmt: skip
+    return named
+
+
+def own_functions(scorers: Mapping[str, Any]) -> list[Callable[..., Any]]:
+    """Return the functions that a study's scorers were made of, but for scikit-learn's."""
+    made_of = [getattr(scorer, "_score_func", None) for scorer in scorers.values()]
+    return [f for f in made_of if f and not (f.__module__ or "").startswith("sklearn.")]
 
 
 def check_test_size(test_size: Any) -> None:

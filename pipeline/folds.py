@@ -18,6 +18,14 @@ from pipeline.nest import Nest, described, is_several, map_parts
 
 ClassWeight = Mapping[int, float] | str
 
+UNEVEN = 1.25
+"""Times the smallest that the largest of several sizes may be before folds are called uneven."""
+
+
+def are_uneven(sizes: Sequence[int]) -> bool:
+    """Whether folds of these sizes, rows or updates, are too different to be taken for alike."""
+    return max(sizes) >= UNEVEN * min(sizes)
+
 
 @dataclass(frozen=True, eq=False)
 class Fold:
@@ -98,6 +106,11 @@ class Folds(Sequence[Fold]):
             if len(np.unique(np.concatenate(rows))) < self.n_rows:
                 return 1
         return n_repeats
+
+    @property
+    def n_validation_rows(self) -> list[int]:
+        """Of each fold."""
+        return [len(fold.validation) for fold in self.folds]
 
     @property
     def validation_to_training(self) -> float:
@@ -187,7 +200,8 @@ def training_weights(data: Dataset, fold: Fold, class_weight: ClassWeight | None
     For several outputs, the weights of each.
 
     Class weights become sample weights; "balanced" is computed from the fold's training rows:
-    n_rows / (n_classes · count) (King & Zeng 2001, §4.2, as in scikit-learn).
+    n_rows / (n_classes · count) (King & Zeng 2001, §4.2, as in scikit-learn). One-hot labels are
+    classes by their columns' places.
     """
     weights = data.sample_weight
     if class_weight is None:
@@ -197,24 +211,37 @@ def training_weights(data: Dataset, fold: Fold, class_weight: ClassWeight | None
             f"class_weight needs one output, got y as {described(data.y)}; weigh the rows of each "
             "output by Dataset(sample_weight=…)"
         )
-    if data.y.ndim != 1 or data.y.dtype.kind not in "iub":
-        raise BadInput(
-            "class_weight needs y to be one column of whole class numbers [n_rows], "
-            f"got {data.y.dtype} of shape {data.y.shape}"
-        )
-    classes, counts = np.unique(data.y[fold.train], return_counts=True)
+    y = _class_numbers(data.y)
+    classes, counts = np.unique(y[fold.train], return_counts=True)
     if isinstance(class_weight, str):
         by_class = dict(zip(classes, len(fold.train) / (len(classes) * counts), strict=True))
     else:
         by_class = dict(class_weight)
-        unknown = sorted(set(by_class) - set(data.y.tolist()), key=repr)
+        unknown = sorted(set(by_class) - set(y.tolist()), key=repr)
         if unknown:
             raise BadInput(
-                f"class_weight must name classes of y, got {unknown}; "
-                f"y has {np.unique(data.y).tolist()}"
+                f"class_weight must name classes of y, got {unknown}; y has {np.unique(y).tolist()}"
             )
-    of_row = np.array([by_class.get(label, 1.0) for label in data.y], dtype=np.float32)
+    of_row = np.array([by_class.get(label, 1.0) for label in y], dtype=np.float32)
     return of_row if weights is None else of_row * weights.astype(np.float32)
+
+
+def _class_numbers(y: np.ndarray) -> np.ndarray:
+    """Return each row's class, [n_rows], of class numbers or of one column a class.
+
+    Raises BadInput where a row has none, or several.
+    """
+    columns = y.reshape(len(y)) if y[0].size == 1 else y
+    if columns.ndim == 1 and (columns == np.rint(columns)).all():
+        return columns.astype(np.int64)
+    is_of_two = columns.ndim == 2 and ((columns == 0) | (columns == 1)).all()
+    if is_of_two and (columns.sum(axis=1) == 1).all():
+        return columns.argmax(axis=1)
+    raise BadInput(
+        "class_weight needs y to be whole class numbers [n_rows], or one-hot, got "
+        f"{y.dtype} of shape {y.shape}; where a row may have several labels, weigh the rows by "
+        "Dataset(sample_weight=…)"
+    )
 
 
 def draw(splitter: Any, data: Dataset, name: str) -> list[tuple[np.ndarray, np.ndarray]]:

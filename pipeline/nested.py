@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import decision, training, wording
+from pipeline.curves import contributions, mean_over_folds
 from pipeline.errors import BadInput, PipelineError, require
 from pipeline.folds import Folds, default_splitter, split
 from pipeline.objective import Objective
@@ -34,7 +35,7 @@ class OuterFold:
 
     inner_score: the monitored metric that it claimed, the mean of its own folds
     outer_score: the same metric of its refit on the outer fold's rows, which it never saw
-    n_rows: that it searched on and refitted on
+    n_rows: that it searched on and refitted on; n_outer_rows: that it was scored on
     open_end: why more epochs may have been better; "" when they were not
     """
 
@@ -43,11 +44,12 @@ class OuterFold:
     inner_score: float
     outer_score: float
     n_rows: int
+    n_outer_rows: int
     open_end: str
     decision_path: Path
 
     @classmethod
-    def of(cls, result: StudyResult) -> OuterFold:
+    def of(cls, result: StudyResult, n_outer_rows: int) -> OuterFold:
         """Return what an inner search came to."""
         assert result.refit is not None  # `check` refuses a study without
         return cls(
@@ -56,6 +58,7 @@ class OuterFold:
             inner_score=result.choice.score,
             outer_score=result.refit.test_metrics[result.spec.objective.training_metric],
             n_rows=result.refit.n_rows,
+            n_outer_rows=n_outer_rows,
             open_end=result.open_end,
             decision_path=result.decision_path,
         )
@@ -81,18 +84,18 @@ class NestedResult:
 
     @property
     def score(self) -> float:
-        """The mean over outer folds."""
-        return float(np.mean([fold.outer_score for fold in self.folds]))
+        """The mean over outer folds, or over their rows, as the objective says."""
+        return self._mean([fold.outer_score for fold in self.folds])
 
     @property
     def score_interval(self) -> Interval | None:
         """For the expected score; None where a score is not finite."""
-        return self._interval(np.array([fold.outer_score for fold in self.folds]))
+        return self._interval([fold.outer_score for fold in self.folds])
 
     @property
     def claimed(self) -> float:
         """The mean of what the inner searches claimed."""
-        return float(np.mean([fold.inner_score for fold in self.folds]))
+        return self._mean([fold.inner_score for fold in self.folds])
 
     @property
     def optimism(self) -> float:
@@ -100,7 +103,7 @@ class NestedResult:
 
         The refit has more rows than each inner fold had, so this also holds what more rows gain.
         """
-        return float(self._optimisms.mean())
+        return self._mean(self._optimisms)
 
     @property
     def optimism_interval(self) -> Interval | None:
@@ -117,10 +120,18 @@ class NestedResult:
         differences = [fold.outer_score - fold.inner_score for fold in self.folds]
         return self.objective.as_loss(np.array(differences))
 
-    def _interval(self, values: np.ndarray) -> Interval | None:
+    @property
+    def _weights(self) -> np.ndarray | None:
+        return self.objective.weights([fold.n_outer_rows for fold in self.folds])
+
+    def _mean(self, values: Sequence[float] | np.ndarray) -> float:
+        return float(mean_over_folds(np.array(values), self._weights))
+
+    def _interval(self, values: Sequence[float] | np.ndarray) -> Interval | None:
         if not np.isfinite(values).all():
             return None
-        return score_interval(values, validation_to_training=self.validation_to_training)
+        parts = contributions(np.array(values)[:, None], self._weights)[:, 0]
+        return score_interval(parts, validation_to_training=self.validation_to_training)
 
     def as_plain(self) -> dict[str, Any]:
         """Return everything as values that JSON knows, but for NaN and infinity."""
@@ -162,7 +173,8 @@ def referee(
     for number, each in enumerate(inner, start=1):
         with _naming(number, n_folds):
             say(f"outer fold {number} of {n_folds}: study {each.name}: {each.rows}")
-            found.append(OuterFold.of(search_on(each)))
+            assert each.test is not None
+            found.append(OuterFold.of(search_on(each), each.test.n_rows))
     result = NestedResult(
         study=question.name,
         objective=spec.objective,
@@ -226,6 +238,7 @@ def inner_questions(question: Question, outer: Folds) -> Sequence[Question]:
             both = hashlib.sha256((development.fingerprint + test.fingerprint).encode())
             inner = pose_on(spec, development, test, data_fingerprint=both.hexdigest())
             training.check_model(spec, development, inner.folds[0])
+            training.check_scorers(spec, development, inner.folds, test)
             questions.append(inner)
     return questions
 

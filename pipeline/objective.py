@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,17 +11,24 @@ import numpy as np
 from pipeline.errors import BadInput
 
 Direction = Literal["minimize", "maximize"]
+Mean = Literal["folds", "rows"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Objective:
     """The monitored metric, by its name in Keras's logs, and which way is better.
 
-    `direction` may be left out for a loss only; it is never guessed from another metric's name.
+    metric: of the validation rows: "val_" and the name of what the model or a scorer of the study
+        measures
+    direction: may be left out for a loss, and for a scorer of the study, since a scorer's larger
+        values are better; it is never guessed from another metric's name
+    mean: over "folds", each counts the same; or over "rows", each fold counts with its validation
+        rows, where folds differ in size
     """
 
     metric: str = "val_loss"
     direction: Direction | None = None
+    mean: Mean = "folds"
 
     def __post_init__(self) -> None:
         if not isinstance(self.metric, str):
@@ -32,21 +40,46 @@ class Objective:
                 f"objective.metric must be a validation metric, named with Keras's prefix 'val_', "
                 f"got {self.metric!r}; did you mean {'val_' + self.metric!r}?"
             )
-        if self.direction is None:
-            if not self.metric.endswith("loss"):
-                raise BadInput(
-                    f"objective.direction must be stated for {self.metric!r}: "
-                    "'minimize' or 'maximize'"
-                )
+        if self.direction is None and self.metric.endswith("loss"):
             object.__setattr__(self, "direction", "minimize")
-        if self.direction not in ("minimize", "maximize"):
+        if self.direction not in ("minimize", "maximize", None):
             raise BadInput(
                 f"objective.direction must be 'minimize' or 'maximize', got {self.direction!r}"
             )
+        if self.mean not in ("folds", "rows"):
+            raise BadInput(f"objective.mean must be 'folds' or 'rows', got {self.mean!r}")
+
+    def __repr__(self) -> str:
+        # A study is signed with this: one whose mean is over folds has the text that it always had.
+        mean = "" if self.mean == "folds" else f", mean={self.mean!r}"
+        return f"Objective(metric={self.metric!r}, direction={self.direction!r}{mean})"
+
+    def weights(self, n_validation_rows: Sequence[int] | np.ndarray) -> np.ndarray | None:
+        """Return how much folds of so many rows count in the mean, [n_folds]; None: alike."""
+        return None if self.mean == "folds" else np.array(n_validation_rows, dtype=np.float64)
+
+    def directed(self, scorers: Collection[str]) -> Objective:
+        """Return this with its direction, which a scorer of these names has by itself.
+
+        Raises BadInput where the direction is not known, or not the scorer's.
+        """
+        name = self.training_metric
+        if name in scorers:
+            if self.direction == "minimize" and not name.endswith("loss"):
+                raise BadInput(
+                    f"objective.direction must be 'maximize' for {self.metric!r}, got 'minimize': "
+                    "a scorer's larger values are better, as of 'neg_log_loss'"
+                )
+            return replace(self, direction="maximize")
+        if self.direction is None:
+            raise BadInput(
+                f"objective.direction must be stated for {self.metric!r}: 'minimize' or 'maximize'"
+            )
+        return self
 
     @property
     def training_metric(self) -> str:
-        """The same metric's name on training rows: 'loss' for 'val_loss'."""
+        """The same metric's name without the prefix, as on training rows: 'loss' for 'val_loss'."""
         return self.metric.removeprefix("val_")
 
     def as_loss(self, values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from pipeline import training
 from pipeline.curves import FoldCurves
 from pipeline.data import Dataset, load
 from pipeline.files import write_whole
-from pipeline.folds import Folds, split, untrained_classes
+from pipeline.folds import Folds, are_uneven, split, untrained_classes
 from pipeline.machine import n_cores
 from pipeline.nest import described, is_several
 from pipeline.preprocessing import remarks_on_transformers
@@ -54,6 +54,11 @@ class Question:
     def folder(self) -> Path:
         """Where the study keeps its journal, its lock and its decision."""
         return self.home / "mlruns" / "studies" / self.name
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """How much each fold counts in the mean, [n_folds]; None: alike."""
+        return self.spec.objective.weights(self.folds.n_validation_rows)
 
     @property
     def _threads_record(self) -> Path:
@@ -176,6 +181,7 @@ def pose(
     )
     training.check_schedules(spec)
     model = training.check_model(spec, development, question.folds[0])
+    training.check_scorers(spec, development, question.folds, test)
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
     for remark in (
         *remarks_on_transformers(spec.preprocess),
@@ -190,6 +196,12 @@ def pose(
         )
     for sentence in untrained_classes(development, question.folds):
         say(sentence)
+    n_rows = question.folds.n_validation_rows
+    if are_uneven(n_rows) and spec.objective.mean == "folds":
+        say(
+            f"the folds validate on {min(n_rows)}–{max(n_rows)} rows, and count alike in the mean; "
+            "objective.mean='rows' counts the rows"
+        )
     return question
 
 

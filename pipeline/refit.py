@@ -143,7 +143,7 @@ def log_and_score(
         n_models = len(served) + len(seeds)
         holdout.note_use(question, f"refit of trial {result.best.number}", n_models=n_models)
     return RefitResult(
-        policy=session.spec.refit.policy,
+        policy=length.kept,
         n_seeds=session.spec.refit.n_seeds,
         n_epochs=length.n_epochs,
         horizon=length.horizon,

@@ -15,8 +15,9 @@ from pipeline.confirmation import Confirmation
 from pipeline.curves import FoldCurves
 from pipeline.diagnosis import Diagnosis, Fit, diagnose
 from pipeline.objective import Objective
+from pipeline.refit_length import KeptByRefit
 from pipeline.registry import Registered
-from pipeline.spec import RefitPolicy, StudySpec
+from pipeline.spec import StudySpec
 from pipeline.uncertainty import Interval
 
 WIDE = 0.5
@@ -93,6 +94,9 @@ class TrialResult:
             "curves": None if curves is None else curves.values.tolist(),
             "folds": None if curves is None else list(curves.folds),
             "n_repeats": None if curves is None else curves.n_repeats,
+            "weights": None
+            if curves is None or curves.weights is None
+            else curves.weights.tolist(),
             "training": None if self.training is None else self.training.tolist(),
             "seconds": self.seconds,
             "n_updates": self.n_updates,
@@ -115,7 +119,11 @@ class TrialResult:
             curves=None
             if curves is None
             else FoldCurves(
-                np.array(curves), spec.objective, tuple(plain["folds"]), plain["n_repeats"]
+                np.array(curves),
+                spec.objective,
+                tuple(plain["folds"]),
+                plain["n_repeats"],
+                plain.get("weights"),  # absent from studies of before there were any
             ),
             seconds=plain["seconds"],
             n_updates=plain["n_updates"],
@@ -191,6 +199,7 @@ class Evidence:
         for that choice (bootstrap bias-corrected cross-validation); None where the rows' losses are
         not known
     n_training_rows: of a fold, on average: all of this is about training on so many rows
+    fold_rows: each fold's training and validation rows
     """
 
     equivalent_epochs: tuple[int, ...]
@@ -200,6 +209,7 @@ class Evidence:
     epochs_optimism: float | None
     corrected_score: float | None
     n_training_rows: int
+    fold_rows: tuple[tuple[int, int], ...] = ()
 
     def undecided(self, n_trained_epochs: int) -> str:
         """Return what the data cannot decide and what would help; "" when they can."""
@@ -218,7 +228,7 @@ class Evidence:
 class RefitResult:
     """The final training on all development rows.
 
-    policy: how the number of epochs follows from the chosen one
+    policy: what of the choice was kept
     n_seeds: models trained
     n_epochs, n_updates: of each model; horizon: of its learning-rate schedule
     test_metrics: metrics on the rows set aside, scored once; empty when there are none
@@ -226,7 +236,7 @@ class RefitResult:
     folds_model_uri, folds_test_metrics: of the fold models' mean prediction, where it is kept
     """
 
-    policy: RefitPolicy
+    policy: KeptByRefit
     n_seeds: int
     n_epochs: int
     horizon: int

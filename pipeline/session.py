@@ -152,7 +152,8 @@ class Session:
         names = lockstep.program.metric_names
         for n_epochs in counts:
             scores, rate = lockstep.metrics_after(n_epochs), lockstep.learning_rate_in(n_epochs)
-            run.log_epoch(n_epochs, tracking.epoch_metrics(names, scores, rate))
+            metrics = tracking.epoch_metrics(names, scores, rate, weights=self.question.weights)
+            run.log_epoch(n_epochs, metrics)
 
     def lockstep(self, params: Mapping[str, Any]) -> training.LockstepTraining:
         """Return a trial's training on all folds, before its first epoch.
@@ -186,7 +187,9 @@ class Session:
         objective = self.spec.objective
         values = lockstep.history(objective.metric)
         finite = np.logical_and.accumulate(np.isfinite(values).all(axis=0))
-        return FoldCurves(values[:, finite], objective, n_repeats=self.question.folds.n_repeats)
+        question = self.question
+        n_repeats, weights = question.folds.n_repeats, question.weights
+        return FoldCurves(values[:, finite], objective, n_repeats=n_repeats, weights=weights)
 
 
 def engine_of(study: Any, question: Question, display: Display) -> tuple[training.Engine, str]:

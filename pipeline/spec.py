@@ -22,7 +22,9 @@ from pipeline.errors import BadInput, require, unknown_name
 from pipeline.fields import (
     check_class_weight,
     check_plugs,
+    check_scorers,
     check_test_size,
+    own_functions,
     preprocess_functions,
     require_count,
     require_function,
@@ -30,6 +32,7 @@ from pipeline.fields import (
 )
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
+from pipeline.refit_length import Refit
 from pipeline.registry import Registry
 from pipeline.schedules import declared, functions_in
 from pipeline.signature import canonical, shown
@@ -41,7 +44,6 @@ SCHEDULE = "schedule"
 
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla", "stream"]
-RefitPolicy = Literal["epochs", "updates", "scaled"]
 DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 
@@ -72,33 +74,6 @@ class Budget:
             require(is_positive, "budget.timeout_secs", "a number > 0, or None", self.timeout_secs)
 
 
-@dataclass(frozen=True)
-class Refit:
-    """The final training on all development rows, which are more than a fold trained on.
-
-    policy: what is kept of the choice: "epochs", the same count, so more updates; "updates", the
-        same number of updates, so about (K−1)/K of the epochs; "scaled", K/(K−1) times the epochs,
-        as more rows bear longer training
-    n_seeds: models trained, each from other initial weights and row orders; what is served is the
-        mean of their predictions
-    keep_folds: serve the fold models at the chosen epoch too, as the mean of their predictions
-    """
-
-    enabled: bool = True
-    policy: RefitPolicy = "epochs"
-    n_seeds: int = 1
-    keep_folds: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("enabled", "keep_folds"):
-            value = getattr(self, name)
-            require(isinstance(value, bool), f"refit.{name}", "True or False", value)
-        policies = get_args(RefitPolicy)
-        allowed = ", ".join(map(repr, policies))
-        require(self.policy in policies, "refit.policy", f"one of {allowed}", self.policy)
-        require_count("refit.n_seeds", self.n_seeds)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudySpec:
     """One question: which learning rate, and for how many epochs, should this model be trained?
@@ -108,7 +83,9 @@ class StudySpec:
     space: name -> Optuna distribution, or a fixed value, or either of them `When` another parameter
         has a value; `learning_rate` and `max_epochs` must be in it, `batch_size` may be
     name: of the study; the study file's name by default
-    objective: the monitored metric, on validation rows, and its direction
+    objective: the monitored metric, on validation rows, its direction, and what its mean is over
+    scorers: metrics that need all of a fold's predictions: name -> scikit-learn scorer, or its
+        name; a list of such names will do. Logged as `val_<name>` after each epoch
     splitter: any scikit-learn splitter; None is five shuffled folds, stratified for classes and of
         whole groups if the data has them. A fixed validation set comes from load_data instead
     preprocess: a scikit-learn transformer, or a function that returns a layer of Keras, fitted or
@@ -148,6 +125,7 @@ class StudySpec:
     space: Mapping[str, BaseDistribution | Any]
     name: str = ""
     objective: Objective = field(default_factory=Objective)
+    scorers: Mapping[str, Any] = field(default_factory=dict)
     splitter: Any = None
     preprocess: Any = None
     class_weight: ClassWeight | None = None
@@ -180,6 +158,9 @@ class StudySpec:
         object.__setattr__(self, "space", space)
         _check_types(self)
         check_plugs(self)
+        scorers: dict[str, Any] = check_scorers(self.scorers)
+        object.__setattr__(self, "scorers", scorers)
+        object.__setattr__(self, "objective", self.objective.directed(scorers))
         self._declare_schedule()
         require_count("batch_size", self.batch_size)
         for name in ("choose_within_schedule", "range_test", "deterministic"):
@@ -274,7 +255,11 @@ class StudySpec:
     @property
     def source(self) -> Source:
         """Where the loader, the builder and the functions among the other fields come from."""
-        functions = [*functions_in(self.schedule), *preprocess_functions(self.preprocess)]
+        functions = [
+            *functions_in(self.schedule),
+            *preprocess_functions(self.preprocess),
+            *own_functions(self.scorers),
+        ]
         return source_of(self.build_model, self.load_data, *functions)
 
     def signature(self, *, data_fingerprint: str, splits_hash: str) -> str:
@@ -301,6 +286,8 @@ class StudySpec:
         # Fields that came later: at their defaults, a study is the one that it was without them.
         if self.range_test:
             parts["range_test"] = "True"
+        if self.scorers:
+            parts["scorers"] = canonical(self.scorers)
         if self.dtype_policy is not None:
             parts["dtype_policy"] = self.dtype_policy
         for name in ("validation_batch_size", "operation_threads"):

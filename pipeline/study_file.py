@@ -26,7 +26,7 @@ GENERATED = Path("mlruns", "generated")
 """Where the studies lie, in folders of their own, that were written for data files."""
 
 # Arguments of StudySpec(...) that may hold code of their own: a lambda, or a partial.
-CODE_FIELDS = ("build_model", "load_data", "preprocess", "schedule")
+CODE_FIELDS = ("build_model", "load_data", "preprocess", "schedule", "scorers")
 
 
 @dataclass(frozen=True)

@@ -291,14 +291,14 @@ def _as_trained(
         nothing = replace(best, outcome=Outcome.INTERRUPTED, curves=None, training=None)
         return replace(nothing, params=lockstep.params, n_updates=0)
     curves = session.curves_of(lockstep)
-    training_metric = session.spec.objective.training_metric
+    on_training = lockstep.training_mean()
     return replace(
         best,
         params=lockstep.params,
         curves=curves,
         n_updates=lockstep.n_updates,
         reason=f"{best.reason}; as the best trial, trained on to {lockstep.n_epochs} epochs",
-        training=lockstep.history(training_metric)[:, : curves.n_epochs].mean(axis=0),
+        training=None if on_training is None else on_training[: curves.n_epochs],
     )
 
 

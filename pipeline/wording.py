@@ -8,9 +8,13 @@ from pathlib import Path
 from pipeline import confirmation
 from pipeline.choice import EpochChoice, choices_of_all_rules
 from pipeline.decision import outcomes
-from pipeline.results import RefitResult, StudyResult, TrialResult, ranked
+from pipeline.folds import are_uneven
+from pipeline.results import Evidence, RefitResult, StudyResult, TrialResult, ranked
 from pipeline.schedules import ignores_the_sampled
 from pipeline.uncertainty import Interval
+
+KEPT = {"epochs": "", "updates": ", as many as a fold had on average", "scaled": ""}
+"""What a refit kept of the choice, where it is not the epochs."""
 
 MAX_RUNS = 3
 """Of counts that follow on each other, shown one by one."""
@@ -37,7 +41,6 @@ def findings(result: StudyResult) -> list[tuple[str, str]]:
     best, choice, refit, evidence = result.best, result.choice, result.refit, result.evidence
     others = {k: v for k, v in best.params.items() if k not in ("learning_rate", "max_epochs")}
     direction = "lower" if result.spec.objective.direction == "minimize" else "higher"
-    n_folds = best.curves.n_folds if best.curves else 0
     found = []
     if result.open_end:
         found.append(("UNDETERMINED", f"{result.open_end}: more epochs may be better"))
@@ -46,11 +49,11 @@ def findings(result: StudyResult) -> list[tuple[str, str]]:
     found += [
         (
             result.spec.objective.metric,
-            f"{score}  over {n_folds} fold(s), {direction} is better{interval}",
+            f"{score}  {_mean(result)}, {direction} is better{interval}",
         ),
         ("epochs", _epochs(result)),
         ("trials", _trials(result)),
-        ("all this about", f"training on {evidence.n_training_rows} rows, as each fold does"),
+        ("all this about", _about(evidence)),
     ]
     if result.budget_over:
         found.append(("budget", f"{result.budget_over} ended the search before all its trials"))
@@ -78,11 +81,32 @@ def findings(result: StudyResult) -> list[tuple[str, str]]:
     return [*found, ("MLflow", result.run_url), ("", result.ui_command)]
 
 
+def _mean(result: StudyResult) -> str:
+    """Return what the mean is over, in words; where folds are uneven, how much each counts."""
+    over = f"over {result.best.curves.over}" if result.best.curves else ""
+    sizes = [n_validation for _, n_validation in result.evidence.fold_rows]
+    if not sizes or not are_uneven(sizes):
+        return over
+    each = "" if result.spec.objective.mean == "rows" else ", each counts the same"
+    return f"{over} of {min(sizes)}–{max(sizes)} rows{each}"
+
+
+def _about(evidence: Evidence) -> str:
+    """Return what the answer is about, in words."""
+    sizes = [n_training for n_training, _ in evidence.fold_rows]
+    if not sizes or not are_uneven(sizes):
+        return f"training on {evidence.n_training_rows} rows, as each fold does"
+    return (
+        f"training on {min(sizes)} to {max(sizes)} rows, as the folds do, "
+        f"{evidence.n_training_rows} on average"
+    )
+
+
 def _refit(refit: RefitResult) -> Iterator[tuple[str, str]]:
     yield (
         "refit",
-        f"{refit.n_rows} rows, {refit.n_epochs} epochs, {refit.n_updates} updates → "
-        f"{refit.model_uri}",
+        f"{refit.n_rows} rows, {refit.n_epochs} epochs, {refit.n_updates} updates"
+        f"{KEPT[refit.policy]} → {refit.model_uri}",
     )
     if refit.test_metrics:
         yield "test rows", _scores(refit.test_metrics)

@@ -13,6 +13,7 @@ from pipeline.changes import SETTABLE, with_field, with_options
 from pipeline.choice import OneStandardError
 from pipeline.cli import search_options
 from pipeline.errors import BadInput, ExitCode
+from pipeline.objective import Objective
 from pipeline.registry import Registry
 from pipeline.spec import EarlyStopping, StudySpec
 
@@ -63,6 +64,9 @@ VALUES = [
     ("deterministic", "False", False),
     ("objective.metric", "val_other_loss", "val_other_loss"),
     ("objective.direction", "maximize", "maximize"),
+    ("objective.mean", "rows", "rows"),
+    ("scorers", "roc_auc, f1", {"roc_auc": "roc_auc", "f1": "f1"}),
+    ("scorers", "{'area': 'roc_auc'}", {"area": "roc_auc"}),
     ("early_stopping.patience", "9", 9),
     ("early_stopping.min_delta", "1e-3", 1e-3),
     ("budget.n_trials", "4", 4),
@@ -89,6 +93,12 @@ VALUES = [
 def test_set_changes_a_field(name, text, value):
     fields = {"registry": Registry()} if name.startswith("registry.") else {}
     assert value_of(given("--set", f" {name} = {text} ", **fields), name) == value
+
+
+def test_a_scorer_and_the_search_on_it_are_set_together_and_the_mean_stays():
+    objective = Objective(mean="rows")
+    changed = given("--set", "objective.metric=val_f1", "--set", "scorers=f1", objective=objective)
+    assert changed.objective == Objective("val_f1", "maximize", "rows")
 
 
 def test_a_study_without_a_registry_is_given_one():
@@ -147,7 +157,12 @@ def test_an_unknown_field_names_the_nearest(name, says):
         ("objective.metric=accuracy", "did you mean 'val_accuracy'"),
         ("refit.enabled=no", "refit.enabled must be True or False, got 'no'"),
         ("refit.keep_folds=1", "refit.keep_folds must be True or False, got 1"),
-        ("refit.policy=rows", "refit.policy must be one of 'epochs', 'updates', 'scaled', got 'ro"),
+        ("refit.policy=rows", "refit.policy must be one of 'auto', 'epochs', .*, got 'rows'"),
+        ("objective.mean=row", "objective.mean must be 'folds' or 'rows', got 'row'"),
+        ("objective.metric=val_auc", "objective.direction must be stated for 'val_auc'"),
+        ("scorers=roc", r"unknown scorer in scorers\['roc'\] 'roc'; did you mean 'roc_auc'"),
+        ("scorers=3", "scorers must be names of scikit-learn's scorers, or a dict"),
+        ("scorers={'a': 3}", r"scorers\['a'\] must be a scikit-learn scorer's name, or what"),
         ("refit.n_seeds=0", "refit.n_seeds must be a whole number ≥ 1, got 0"),
         ("engine=[1]", r"engine must be .*, got \[1\]"),
         ("space.learning_rate=FloatDistribution(0, 1)", "learning_rate.* must be .*'FloatDist"),

@@ -120,3 +120,47 @@ def test_a_centred_average_does_not_lag_and_is_cut_at_the_ends():
         [1.5, 3.0, 4.5],
         [1.0, 1.0, 1.0],
     ]
+
+
+ROWS_OF_FOLDS = np.array([10.0, 30.0, 60.0])
+UNEVEN = np.array([[4.0, 1.0], [2.0, 3.0], [1.0, 2.0]])
+
+
+def over_rows(values=UNEVEN, **changed):
+    return FoldCurves(values, Objective(mean="rows"), weights=ROWS_OF_FOLDS, **changed)
+
+
+def test_over_rows_each_fold_counts_with_its_rows():
+    curves = over_rows()
+    rows = np.repeat(UNEVEN, ROWS_OF_FOLDS.astype(int), axis=0)
+    np.testing.assert_allclose(curves.mean, rows.mean(axis=0))
+    assert curves.best_n_epochs == 1
+    assert FoldCurves(UNEVEN, LOSS).best_n_epochs == 2
+    assert curves.over == "the rows of 3 fold(s)"
+
+
+def test_over_rows_the_standard_error_is_that_of_a_ratio():
+    curves, shares = over_rows(), ROWS_OF_FOLDS[:, None] / ROWS_OF_FOLDS.sum()
+    squares = (shares * (UNEVEN - curves.mean)) ** 2
+    error = np.sqrt(3 / 2 * squares.sum(axis=0))
+    assert curves.standard_error == pytest.approx(error)
+
+
+def test_folds_that_weigh_the_same_count_alike():
+    alike = FoldCurves(UNEVEN, LOSS, weights=np.full(3, 7.0))
+    np.testing.assert_allclose(alike.contributions, UNEVEN)
+    assert alike.standard_error == pytest.approx(FoldCurves(UNEVEN, LOSS).standard_error)
+
+
+def test_differences_over_rows_are_those_of_contributions():
+    curves = over_rows()
+    parts = curves.contributions
+    np.testing.assert_allclose(curves.differences_to(1).contributions, parts - parts[:, [0]])
+    np.testing.assert_array_equal(curves.until(1).weights, ROWS_OF_FOLDS)
+
+
+def test_repeats_over_rows_steady_the_mean_and_add_no_data():
+    values, weights = np.vstack([UNEVEN, UNEVEN]), np.tile(ROWS_OF_FOLDS, 2)
+    twice = FoldCurves(values, Objective(mean="rows"), n_repeats=2, weights=weights)
+    np.testing.assert_allclose(twice.mean, over_rows().mean)
+    assert twice.standard_error == pytest.approx(over_rows().standard_error)

@@ -11,11 +11,13 @@ from pipeline import decision, wording
 from pipeline.choice import BestOfMean, EpochChoice
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
+from pipeline.refit_length import Refit
 from pipeline.results import Evidence, Outcome, RefitResult, StudyResult, TrialResult, ranked
 from pipeline.schedules import Cosine
-from pipeline.spec import Refit, StudySpec
+from pipeline.spec import StudySpec
 from pipeline.uncertainty import Interval
 
+KEPT = Refit(policy="epochs")
 REFIT = RefitResult(
     policy="epochs", n_seeds=1, n_epochs=2, horizon=5, n_updates=20, n_rows=100,
     batch_size=10, model_uri="models:/m-1",
@@ -79,7 +81,7 @@ def test_a_decision_is_plain_json_and_holds_what_was_decided():
         "horizon": 5,
         "score": 1.0,
         "standard_error": pytest.approx(0.5),
-        "objective": {"metric": "val_loss", "direction": "minimize"},
+        "objective": {"metric": "val_loss", "direction": "minimize", "mean": "folds"},
         "rule": "best",
         "params": {"learning_rate": 0.04, "max_epochs": 5, "batch_size": 32},
         "trial": 3,
@@ -222,16 +224,17 @@ def choice(n_epochs: int) -> EpochChoice:
 
 def test_a_refit_is_found_again_for_the_same_decision_only(tmp_path):
     path, best = tmp_path / "decision.json", trial(3, 1.0)
-    assert decision.refit_in(path, best, choice(2), Refit(), "run") is None
+    assert decision.refit_in(path, best, choice(2), KEPT, "run") is None
     decision.write(path, decision.decision(study(best), {"run_id": "run"}))
-    assert decision.refit_in(path, best, choice(2), Refit(), "run") == REFIT
-    assert decision.refit_in(path, best, choice(2), Refit(), "another run") is None
-    assert decision.refit_in(path, best, choice(3), Refit(), "run") is None
-    assert decision.refit_in(path, trial(4, 1.0), choice(2), Refit(), "run") is None
-    for changed in (Refit(policy="updates"), Refit(n_seeds=2), Refit(keep_folds=True)):
+    assert decision.refit_in(path, best, choice(2), KEPT, "run") == REFIT
+    assert decision.refit_in(path, best, choice(2), KEPT, "another run") is None
+    assert decision.refit_in(path, best, choice(3), KEPT, "run") is None
+    assert decision.refit_in(path, trial(4, 1.0), choice(2), KEPT, "run") is None
+    for changes in ({"policy": "updates"}, {"n_seeds": 2}, {"keep_folds": True}):
+        changed = dataclasses.replace(KEPT, **changes)
         assert decision.refit_in(path, best, choice(2), changed, "run") is None
     other = dataclasses.replace(best, params={**best.params, "learning_rate": 0.5})
-    assert decision.refit_in(path, other, choice(2), Refit(), "run") is None
+    assert decision.refit_in(path, other, choice(2), KEPT, "run") is None
 
 
 def test_a_decision_is_valid_json_when_a_score_is_not_a_number(tmp_path):
@@ -244,14 +247,14 @@ def test_a_test_score_that_was_not_a_number_is_read_and_can_be_shown(tmp_path):
     refit = dataclasses.replace(REFIT, test_metrics={"loss": float("nan")})
     result = study(best, refit=refit)
     decision.write(path, decision.decision(result, {"run_id": "run"}))
-    again = decision.refit_in(path, best, choice(2), Refit(), "run")
+    again = decision.refit_in(path, best, choice(2), KEPT, "run")
     assert "loss nan" in wording.answer(dataclasses.replace(result, refit=again))
 
 
 def test_a_decision_without_a_refit_has_none_to_find(tmp_path):
     path, best = tmp_path / "decision.json", trial(3, 1.0)
     decision.write(path, decision.decision(study(best, refit=None), {"run_id": "run"}))
-    assert decision.refit_in(path, best, choice(2), Refit(), "run") is None
+    assert decision.refit_in(path, best, choice(2), KEPT, "run") is None
 
 
 @pytest.mark.parametrize(

@@ -195,10 +195,26 @@ def test_balanced_weights_come_from_training_rows():
 
 
 @pytest.mark.parametrize(
+    "form", [lambda y: y[:, None], lambda y: y.astype(float), lambda y: np.eye(3)[y]],
+    ids=["a column", "floats", "one-hot"],
+)  # fmt: skip
+def test_class_weights_know_classes_in_each_form(form):
+    fold, plain = (
+        fold_of(50, 10),
+        training_weights(Dataset(X, CLASSES), fold_of(50, 10), "balanced"),
+    )
+    np.testing.assert_array_equal(
+        training_weights(Dataset(X, form(CLASSES)), fold, "balanced"), plain
+    )
+    named = training_weights(Dataset(X, form(CLASSES)), fold, {2: 5.0})
+    np.testing.assert_array_equal(named, np.where(CLASSES == 2, 5.0, 1.0))
+
+
+@pytest.mark.parametrize(
     ("y", "class_weight", "says"),
     [
-        (VALUES, "balanced", r"class numbers \[n_rows\], got float64 of shape \(60,\)"),
-        (np.eye(3, dtype=int)[CLASSES], "balanced", r"got int64 of shape \(60, 3\)"),
+        (VALUES, "balanced", r"class numbers \[n_rows\], or one-hot, got float64 of shape \(60,\)"),
+        (np.tile([1, 1, 0], (60, 1)), "balanced", r"shape \(60, 3\); where a row may have several"),
         (CLASSES, {1: 2.0, 7: 1.0}, r"must name classes of y, got \[7\]; y has \[0, 1, 2\]"),
         (CLASSES, {"1": 2.0}, r"must name classes of y, got \['1'\]"),
     ],

@@ -32,7 +32,8 @@ LEAVES: dict[str, set[str]] = {
     "set_aside": {"data", "errors", "folds"},
     "choice": {"curves", "errors"},
     "uncertainty": {"errors"},
-    "confirmation": {"errors", "objective", "uncertainty"},
+    "confirmation": {"curves", "errors", "objective", "uncertainty"},
+    "scoring": {"errors", "nest"},
     "units": {"addresses", "errors"},
 }
 LOWER = LEAVES | {
@@ -47,12 +48,13 @@ LOWER = LEAVES | {
         *LEAVES,
         "early_stopping",
         "fields",
+        "refit_length",
         "registry",
         "signature",
         "space",
         "study_file",
     },
-    "results": {*LEAVES, "registry", "spec"},
+    "results": {*LEAVES, "refit_length", "registry", "spec"},
     "files": {"errors"},
     "decoded": {"errors", "files", "machine", "study_file"},
     "machine": set(),
@@ -61,7 +63,7 @@ LOWER = LEAVES | {
     # What tells a command's end loads nothing but itself until it must.
     "log_file": {"errors"},
     "ending": {"errors", "files", "log_file"},
-    "refit_length": {"folds", "schedules", "spec"},
+    "refit_length": {"errors", "fields", "folds", "schedules"},
 }
 STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {

@@ -26,7 +26,7 @@ FAST = "dict(test_size=0.2, budget=Budget(n_trials=2), splitter=KFold(2, shuffle
 
 def by_hand(*pairs, metric: str = "val_loss", direction="minimize", **changes) -> NestedResult:
     """Return outer folds of (claimed, on new rows)."""
-    fold = OuterFold(0.01, 5, 0.0, 0.0, 40, "", Path("decision.json"))
+    fold = OuterFold(0.01, 5, 0.0, 0.0, 40, 20, "", Path("decision.json"))
     folds = [dataclasses.replace(fold, inner_score=i, outer_score=o, **changes) for i, o in pairs]
     objective = Objective(metric, direction)
     return NestedResult("named-0", objective, tuple(folds), 0.5, Path("nested.json"))

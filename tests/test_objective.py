@@ -20,7 +20,6 @@ def test_direction_may_be_left_out_for_any_loss():
     ("metric", "direction", "says"),
     [
         ("loss", None, "must be a validation metric.*got 'loss'; did you mean 'val_loss'"),
-        ("val_accuracy", None, "direction must be stated for 'val_accuracy'"),
         ("val_auc", "max", "must be 'minimize' or 'maximize', got 'max'"),
         (None, None, "objective.metric must be a name such as 'val_loss', got None"),
     ],
@@ -28,6 +27,29 @@ def test_direction_may_be_left_out_for_any_loss():
 def test_bad_objective_says_what_is_allowed(metric, direction, says):
     with pytest.raises(BadInput, match=says):
         Objective(metric, direction)
+
+
+def test_the_direction_of_anything_else_must_be_stated_unless_a_scorer_has_it():
+    auc = Objective("val_auc")
+    assert auc.directed(["auc"]).direction == "maximize"
+    assert Objective("val_neg_log_loss").directed(["neg_log_loss"]).direction == "maximize"
+    assert Objective("val_loss").directed(["auc"]) == LOSS
+    with pytest.raises(BadInput, match="direction must be stated for 'val_auc'"):
+        auc.directed([])
+    with pytest.raises(BadInput, match="must be 'maximize' for 'val_auc', got 'minimize'"):
+        Objective("val_auc", "minimize").directed(["auc"])
+
+
+def test_the_mean_is_over_folds_or_rows():
+    assert Objective().weights([10, 30]) is None
+    assert Objective(mean="rows").weights([10, 30]).tolist() == [10.0, 30.0]
+    with pytest.raises(BadInput, match=r"objective\.mean must be 'folds' or 'rows', got 'row'"):
+        Objective(mean="row")  # type: ignore[arg-type]
+
+
+def test_a_study_of_before_there_was_another_mean_keeps_its_signature():
+    assert repr(Objective()) == "Objective(metric='val_loss', direction='minimize')"
+    assert repr(Objective(mean="rows")) != repr(Objective())
 
 
 @pytest.mark.parametrize("objective", [LOSS, ACCURACY])

@@ -10,7 +10,7 @@ from tests.test_spec import spec
 
 def question_with(record, tmp_path, **fields):
     no_rows: Any = None
-    question = Question(spec(**fields), no_rows, None, no_rows, "", "signature", tmp_path)
+    question = Question(spec(**fields), no_rows, None, no_rows, "", "signature", "", tmp_path)
     question.folder.mkdir(parents=True)
     if record is not None:
         (question.folder / "threads").write_text(record)

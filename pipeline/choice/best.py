@@ -26,6 +26,6 @@ class BestOfMean:
             curves,
             horizon,
             rule=self.name,
-            reason=f"mean {curves.objective.metric} over {curves.n_folds} fold(s) is best "
+            reason=f"mean {curves.objective.metric} over {curves.over} is best "
             f"after {curves.best_n_epochs} of {curves.n_epochs} trained epochs",
         )

@@ -48,7 +48,8 @@ def plot_curves(result: StudyResult, path: Path, *, equivalent_epochs: Sequence[
     top.set_ylabel(result.spec.objective.metric, fontsize=style.NORMAL, color=style.TEXT)
     bottom.set_xlabel("epochs", fontsize=style.NORMAL, color=style.TEXT)
     score = with_error(choice.score, choice.standard_error)
-    folds = f"over {curves.n_folds} folds" if curves.n_folds > 1 else "on one fold"
+    of = "" if curves.weights is None else "the rows of "
+    folds = f"over {of}{curves.n_folds} folds" if curves.n_folds > 1 else "on one fold"
     style.headline(
         top,
         f"{result.spec.name}: learning rate {best.params['learning_rate']:.3g} "

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.curves import FoldCurves
-from pipeline.objective import Objective
 from pipeline.results import StudyResult, TrialResult, ranked
 
 Equivalent = Callable[[TrialResult], np.ndarray]
@@ -76,7 +74,7 @@ def within_one_standard_error(winner: TrialResult) -> Equivalent:
         if curves.folds != best.folds:
             return np.zeros(curves.n_epochs, dtype=bool)
         losses = curves.objective.as_loss(curves.values) - level[:, np.newaxis]
-        differences = FoldCurves(losses, Objective(), curves.folds, curves.n_repeats)
+        differences = curves.of_losses(losses)
         error = differences.standard_error
         return differences.mean <= (0.0 if error is None else error)
 

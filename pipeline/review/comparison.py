@@ -188,9 +188,9 @@ def _advice(answer: Answer) -> str:
 
 
 def _at_choice(answer: Answer) -> Any:
-    """Return the folds' scores at the chosen epoch, [n_folds]."""
+    """Return what the folds contribute to the score at the chosen epoch, [n_folds]."""
     assert answer.curves is not None  # else they are no pairs
-    return answer.curves.after(answer.values["n_epochs"])
+    return answer.curves.contributions_after(answer.values["n_epochs"])
 
 
 def _absent(group: Mapping[str, str]) -> str:

@@ -25,9 +25,10 @@ def learning_curves(result: StudyResult) -> Picture:
     best, curves, choice = result.best, result.best.curves, result.choice
     assert curves is not None  # a best trial has a value, so it has curves
     metric = result.spec.objective.metric
+    of = "folds" if curves.weights is None else "the folds' rows"
     last_epoch, low, high = view(result)
     plot = house.canvas(
-        x="epochs", y=f"{metric}, mean over folds" if curves.n_folds > 1 else metric, height=420,
+        x="epochs", y=f"{metric}, mean over {of}" if curves.n_folds > 1 else metric, height=420,
         x_range=Range1d(0.5, last_epoch + 0.5), y_range=Range1d(low, high),
     )  # fmt: skip
     house.whole_numbers(plot.xaxis[0])

@@ -83,6 +83,7 @@ def log_checkpoint(
     n_epochs: int,
     params: Mapping[str, Any],
     metric: str,
+    score: float,
     scores: np.ndarray,
 ) -> None:
     """Log a trial's fold models as one MLflow model, with the scores that they have.
@@ -90,13 +91,14 @@ def log_checkpoint(
     run_id: of the trial's run, or its local one; the study's run stands in for one that is gone
     files: "model_0" is the first fold's, and so on; "preprocess_0" what was fitted on its rows
     rows, predictions, n_epochs: as for `log_fitted_model`
+    score: the metric's mean
     scores: of the metric, on each fold's validation rows, [n_folds]
     Raises StoreUnavailable when the store fails. Nothing is kept for later: it is made again.
     """
     from mlflow.entities import Metric
 
     signature = _signature(by_name(rows), predictions)
-    values = {f"checkpoint/{storable_key(metric)}": float(np.mean(scores))}
+    values = {f"checkpoint/{storable_key(metric)}": score}
     values |= {f"checkpoint/fold_{fold}": float(score) for fold, score in enumerate(scores)}
     client = run.store.client
     with _quiet_mlflow(), readable_errors(f"a checkpoint cannot be stored in {run.store.address}"):

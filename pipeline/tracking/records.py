@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.curves import contributions
 from pipeline.objective import Objective
 from pipeline.results import Outcome, TrialResult
 
@@ -24,6 +25,7 @@ def epoch_metrics(
     learning_rate: float,
     *,
     folds: Sequence[int] | None = None,
+    weights: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Return what is logged after one epoch: every fold's metrics, their mean, its error.
 
@@ -31,6 +33,7 @@ def epoch_metrics(
     values: [n_folds, n_metrics] after the epoch; those that are not finite become NaN
     learning_rate: of the epoch's last update
     folds: [n_folds], which of the study's folds the rows are; the first ones by default
+    weights: [n_folds], how much they count in the mean; None: alike
     Raises ValueError when the shapes disagree.
     """
     values = np.asarray(values, dtype=np.float64)
@@ -48,7 +51,7 @@ def epoch_metrics(
         for fold, row in zip(folds, values, strict=True)
         for key, value in zip(keys, row, strict=True)
     }
-    for key, column in zip(keys, values.T, strict=True):
+    for key, column in zip(keys, contributions(values, weights).T, strict=True):
         metrics[f"{key}_mean"] = float(column.mean())
         if len(folds) > 1:
             metrics[f"{key}_standard_error"] = float(column.std(ddof=1) / math.sqrt(len(folds)))

@@ -13,7 +13,7 @@ from pipeline.training.devices import (  # first: it quiets TensorFlow's import
     set_up,
 )
 
-from pipeline.training.checks import check_model  # isort: skip
+from pipeline.training.checks import check_model, check_scorers  # isort: skip
 from pipeline.training.apart import runs
 from pipeline.training.engine import Engine, Mode, Program, Setup
 from pipeline.training.engines import engine_for
@@ -55,6 +55,7 @@ __all__ = [
     "as_fitted",
     "check_model",
     "check_schedules",
+    "check_scorers",
     "chosen_engine",
     "described_devices",
     "device_names",

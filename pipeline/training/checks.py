@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from pipeline.data import Dataset
+from pipeline.data import Dataset, labelled
 from pipeline.errors import BadInput, unknown_name
 from pipeline.folds import Fold
 from pipeline.lazy_rows import LazyRows
 from pipeline.nest import Nest
+from pipeline.scoring import Scoring
 from pipeline.spec import StudySpec
 from pipeline.training.adapted import AdaptedLayers, fold_rows
 from pipeline.training.check_parts import check_parts, compared, embedded
@@ -29,6 +30,7 @@ from pipeline.training.models import (
     logged_names,
     under_policy,
 )
+from pipeline.training.outputs import meaning_of, row_shape
 
 
 def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
@@ -48,15 +50,47 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     with under_policy(spec):
         add_variables(model, (first_rows(x, n_rows), labels(first_rows(data.y, n_rows))))
     check_embeddings(model, x, preprocess)
-    check_objective(model, spec.objective.metric)
+    check_objective(model, spec.objective.metric, spec.scorers)
     return model
 
 
-def check_objective(model: keras.Model, metric: str) -> None:
-    """Raise BadInput, naming the nearest, when the model does not log the monitored metric."""
-    names = [f"val_{name}" for name in logged_names(model)]
+def check_objective(model: keras.Model, metric: str, scorers: Collection[str] = ()) -> None:
+    """Raise BadInput, naming the nearest, when nothing measures the monitored metric, or two do."""
+    logged = logged_names(model)
+    if twice := sorted({*logged}.intersection(scorers)):
+        raise BadInput(
+            f"scorers must have names that the model does not log, got {', '.join(twice)}; the "
+            f"model logs {', '.join(logged)}"
+        )
+    names = [f"val_{name}" for name in (*logged, *scorers)]
     if metric not in names:
         raise unknown_name("objective.metric", metric, names)
+
+
+def check_scorers(
+    spec: StudySpec, data: Dataset, folds: Sequence[Fold], test: Dataset | None = None
+) -> None:
+    """Raise BadInput unless each scorer has a value on each fold's validation rows, and the test's.
+
+    The area under a curve has none where all rows are of one class, say.
+    """
+    if not spec.scorers:
+        return
+    x, _ = fold_rows(spec, data, folds[0])
+    params = typical_params(spec)
+    model = call_builder(spec, params, spec.seed)
+    n_rows = int(params["batch_size"])
+    x = first_rows(x, n_rows)
+    with under_policy(spec):
+        add_variables(model, (x, labels(first_rows(data.y, n_rows))))
+        shape = row_shape(model, x)
+    scoring = Scoring(spec.scorers, meaning_of(model, data.y))
+    for fold in folds:
+        y, weight = labelled(data, fold.validation)
+        where = f"the validation rows of fold {fold.index}"
+        scoring.check(scoring.truth(y, weight, shape), shape, where)
+    if test is not None:
+        scoring.check(scoring.truth(test.y, test.sample_weight, shape), shape, "the test rows")
 
 
 def check_labels(model: keras.Model, y: Nest) -> None:

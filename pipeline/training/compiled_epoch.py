@@ -25,9 +25,9 @@ from pipeline.training.models import (
     trained_variables,
     values_of,
 )
-from pipeline.training.row_losses import RowLosses, watched_test_step, why_no_row_losses
 from pipeline.training.rows import Arrays
 from pipeline.training.scratch import Scratch
+from pipeline.training.watched import NOTHING, OfRows, Watch
 
 _NAME_OF_GRAPH = re.compile(r" \S*__inference_\S*")
 """In XLA's messages, with a page of options."""
@@ -67,11 +67,11 @@ class Rows(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """[n_metrics] of training and of validation, and each validation row's loss."""
+    """[n_metrics] of training and of validation, and what is watched of each validation row."""
 
     train: Any
     validation: Any
-    row_losses: Any
+    of_rows: OfRows
     """[max_full_batches · batch_size + n_last]: with the padding that `Rows.unpadded` takes out."""
 
 
@@ -82,6 +82,7 @@ class CompiledEpoch:
 
     model: built and compiled; this object owns it: its variables are scratch space
     optimizer: the one whose learning rate is driven
+    watch: what of the validation rows to return beside the metrics
     has_validation: whether there are validation rows at all
     jit: compile with XLA
     Raises NotResident when the model's state cannot be held as a value, and, in its first call,
@@ -92,16 +93,17 @@ class CompiledEpoch:
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
+        watch: Watch,
         *,
         has_validation: bool,
         jit: bool,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
+        self._watch = watch
         self._has_validation = has_validation
         self._jit = jit
         self._uses_ema = inner(optimizer).use_ema
-        self.row_losses_missing = why_no_row_losses(model)
         self.metric_names = tuple(logged_names(model))
         self._learning_rate: Any = None
         # A callable learning rate is read anew at each step of the trace: the schedule enters as
@@ -198,52 +200,48 @@ class CompiledEpoch:
         assign(self.variables, state)
         train_scores = self._train(arrays, train, learning_rates)
         if not self._has_validation:
-            return self._values(), Scores(train_scores, train_scores[:0], train_scores[:0])
+            return self._values(), Scores(train_scores, train_scores[:0], NOTHING)
         if not self._uses_ema:
-            validation_scores, row_losses = self._validate(arrays, validation)
-            return self._values(), Scores(train_scores, validation_scores, row_losses)
+            validated = self._validate(arrays, validation)  # first: it may change the state
+            return self._values(), Scores(train_scores, *validated)
         # Whoever stops here would use the averaged weights, so these are validated; training goes
         # on from the raw ones.
         weights = self._model.trainable_variables
         raw = [weight.value.read_value() for weight in weights]
         self._optimizer.finalize_variable_values(weights)
-        validation_scores, row_losses = self._validate(arrays, validation)
+        validated = self._validate(arrays, validation)
         for weight, value in zip(weights, raw, strict=True):
             weight.value.assign(value)
-        return self._values(), Scores(train_scores, validation_scores, row_losses)
+        return self._values(), Scores(train_scores, *validated)
 
     def _train(self, arrays: Arrays, rows: Rows, learning_rates: Any) -> Any:
         self._model.reset_metrics()
 
-        def update(index: Any, batch_rows: Any) -> None:
+        def update(index: Any, batch_rows: Any) -> OfRows:
             self._learning_rate = learning_rates[index]
             batch = arrays.train_batch(batch_rows)
             self._refuse_other_logs("train_step", self._model.train_step(batch))
+            return NOTHING
 
         _for_each(rows.full, rows.n_full, update)
         if rows.last.shape[0]:
             update(rows.n_full, rows.last)
         return self._metrics()
 
-    def _validate(self, arrays: Arrays, rows: Rows) -> tuple[Any, Any]:
+    def _validate(self, arrays: Arrays, rows: Rows) -> tuple[Any, OfRows]:
         self._model.reset_metrics()
-        losses = RowLosses(*rows.full.shape) if not self.row_losses_missing else None
 
-        def score(index: Any, batch_rows: Any) -> None:
-            batch = arrays.validation_batch(batch_rows)
-            if losses is None:
-                self._refuse_other_logs("test_step", self._model.test_step(batch))
-            else:
-                _, losses.seen = watched_test_step(self._model, batch)
+        def score(index: Any, batch_rows: Any) -> OfRows:
+            logs, seen = self._watch.test_step(arrays.validation_batch(batch_rows))
+            self._refuse_other_logs("test_step", logs)
+            return seen
 
-        collected = _for_each(rows.full, rows.n_full, score, losses)
+        collected = _for_each(rows.full, rows.n_full, score, self._watch.arrays(*rows.full.shape))
+        of_rows = tf.nest.map_structure(_joined, collected)
         if rows.last.shape[0]:
-            score(rows.n_full, rows.last)
-        if losses is None:
-            return self._metrics(), tf.zeros([0])
-        full = tf.reshape(collected.stack(), [-1])
-        last = losses.seen if rows.last.shape[0] else full[:0]
-        return self._metrics(), tf.concat([full, last], 0)
+            last = score(rows.n_full, rows.last)
+            of_rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), of_rows, last)
+        return self._metrics(), of_rows
 
     def _refuse_other_logs(self, step: str, logs: Any) -> None:
         """Raise NotResident when a step reports what no metric keeps: it has no value per epoch.
@@ -271,23 +269,27 @@ def _last_batches(train: Rows, validation: Rows) -> tuple[int, int]:
     return train.last.shape[0], validation.last.shape[0]
 
 
+def _joined(array: tf.TensorArray) -> Any:
+    """Return what was written for batches [batch_size, ...] as [n_batches · batch_size, ...]."""
+    batches = array.stack()
+    return tf.reshape(batches, [-1, *batches.shape[2:]])
+
+
 def _for_each(
     batches: Any,
     n_batches: Any,
-    body: Callable[[Any, Any], None],
-    losses: RowLosses | None = None,
-) -> Any:
-    """Call `body(i, batches[i])` for i < n_batches in the graph; return the collected row losses.
+    body: Callable[[Any, Any], OfRows],
+    arrays: OfRows = NOTHING,
+) -> OfRows:
+    """Call `body(i, batches[i])` for i < n_batches in the graph; return the arrays of its results.
 
-    Two loops in one: TensorFlow's loop carries the array of row losses only where it is wanted.
+    The loop carries arrays for what is watched only.
     """
-    start = (tf.constant(0),) if losses is None else (tf.constant(0), losses.array)
 
-    def step(index: Any, *collected: Any) -> tuple:
-        body(index, batches[index])
-        if losses is None:
-            return (index + 1,)
-        return index + 1, collected[0].write(index, losses.seen)
+    def step(index: Any, collected: OfRows) -> tuple[Any, OfRows]:
+        found = body(index, batches[index])
+        return index + 1, tf.nest.map_structure(lambda a, v: a.write(index, v), collected, found)
 
-    end = tf.while_loop(lambda index, *_: index < n_batches, step, start)
-    return None if losses is None else end[1]
+    start = (tf.constant(0), arrays)
+    _, collected = tf.while_loop(lambda index, _: index < n_batches, step, start)
+    return OfRows(*collected)

@@ -19,6 +19,7 @@ from pipeline.errors import BadInput
 from pipeline.nest import Nest
 from pipeline.placement import Holding
 from pipeline.schedules import Schedule
+from pipeline.scoring import Scoring
 from pipeline.training.devices import Device
 from pipeline.training.lanes import Lanes
 
@@ -81,13 +82,19 @@ class XlaRefused(BadInput):
 class FoldEpoch:
     """What one epoch of one fold gave, still on the device.
 
-    metrics: [n_metrics], in the order of the program's `metric_names`
+    logged: what the model logs, in the order of the program's `metric_names`, whose first they are
     row_losses: () -> [n_validation_rows], each validation row's loss without regularisation and
         sample weights; None where the model's own test_step or loss hides them
+    scores: () -> [n_scorers], of the validation rows; their names are the last of `metric_names`
     """
 
-    metrics: Any
+    logged: Any
     row_losses: Callable[[], np.ndarray] | None
+    scores: Callable[[], np.ndarray] = lambda: np.zeros(0)
+
+    def metrics(self) -> np.ndarray:
+        """Return all of them on the host, [n_metrics]."""
+        return np.concatenate([np.asarray(self.logged, dtype=np.float64), self.scores()])
 
 
 class Program(Protocol):
@@ -98,7 +105,10 @@ class Program(Protocol):
         """Bytes of one fold's state."""
 
     metric_names: tuple[str, ...]
-    """As in Keras's logs: `loss`, `accuracy`, …, `val_loss`, `val_accuracy`, …"""
+    """As in Keras's logs: `loss`, `accuracy`, …, `val_loss`, `val_accuracy`, …; and scorers'."""
+
+    scoring: Scoring | None
+    """The study's scorers, for this model's outputs; None where there are none."""
 
     @property
     def lanes(self) -> Lanes:

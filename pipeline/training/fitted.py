@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline.folds import Fold, as_weights
 from pipeline.nest import Nest, map_parts, parts
 from pipeline.preprocessing import transformed
 from pipeline.schedules import Schedule
+from pipeline.scoring import Scoring
 from pipeline.spec import StudySpec
 from pipeline.training.adapted import AdaptedLayers
 from pipeline.training.engine import Engine, Setup
@@ -44,11 +45,13 @@ class FittedModel:
     """One trained model or several that predict together; takes raw rows.
 
     n_updates: optimizer steps that each member was trained for, on average
+    scoring: the study's scorers, if it has any
     """
 
     members: tuple[Member, ...]
     n_updates: int
     batch_size: int
+    scoring: Scoring | None = None
 
     def predict(self, x: Nest) -> Nest:
         """Return the mean of the members' predictions for raw rows.
@@ -58,10 +61,18 @@ class FittedModel:
         return named_outputs(self.members[0].model, self._mean(x))
 
     def score(self, data: Dataset) -> dict[str, float]:
-        """Return loss and metrics on raw rows; of several members, those of their mean prediction.
+        """Return loss, metrics and scores on raw rows; of several members, their mean prediction's.
 
         A model's own loss holds its penalties (regularisation), that of a mean prediction none.
         """
+        if self.scoring is None:
+            return self._evaluated(data)
+        predictions = self._mean(data.x)
+        truth = self.scoring.truth(data.y, data.sample_weight, predictions.shape[1:])
+        scores = self.scoring.scores(predictions, truth).tolist()
+        return self._evaluated(data) | dict(zip(self.scoring.names, scores, strict=True))
+
+    def _evaluated(self, data: Dataset) -> dict[str, float]:
         if len(self.members) > 1:
             return self._score_of_mean(data)
         (member,) = self.members
@@ -70,7 +81,7 @@ class FittedModel:
 
     def each(self) -> list[FittedModel]:
         """Return the members as models of their own."""
-        return [FittedModel((member,), self.n_updates, self.batch_size) for member in self.members]
+        return [replace(self, members=(member,)) for member in self.members]
 
     def save(self, folder: Path) -> dict[str, Path]:
         """Write the models, and their preprocessing if they have any; return the files.
@@ -221,4 +232,5 @@ def as_fitted(training: LockstepTraining, engine: Engine, folds: Sequence[Fold])
         for fold in folds
     )
     n_updates = round(training.n_updates / len(folds))
-    return FittedModel(members, n_updates, int(training.params["batch_size"]))
+    batch_size, scoring = int(training.params["batch_size"]), training.program.scoring
+    return FittedModel(members, n_updates, batch_size, scoring)

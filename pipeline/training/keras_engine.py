@@ -62,7 +62,7 @@ class KerasEngine(ABC):
         say: Callable[[str], None] = lambda line: None,
         device: Device | None = None,
     ) -> None:
-        self.spec = spec
+        self.spec, self.data = spec, data
         self.folds = {fold.index: fold for fold in folds}
         self.setup = setup
         self.say = say

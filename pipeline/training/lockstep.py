@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.curves import mean_over_folds
 from pipeline.folds import Fold
 from pipeline.schedules import (
     Constant,
@@ -92,6 +93,7 @@ class LockstepTraining:
             schedule = OptimizerSchedule(schedule)
         self._schedule = schedule or program.schedule(params) or Constant()
         self._objective, self._seed = spec.objective, spec.seed
+        self._weights = spec.objective.weights([len(fold.validation) for fold in folds])
         for index in self._folds:
             program.prepare(index)
         self._states = {index: program.initial_state(index) for index in self._folds}
@@ -168,7 +170,7 @@ class LockstepTraining:
             self._abandon()
             raise
         last = {index: epoch for index, (_, epoch) in trained.items()}
-        metrics = {i: np.asarray(each.metrics, dtype=np.float64) for i, each in last.items()}
+        metrics = {index: epoch.metrics() for index, epoch in last.items()}
         reads = {i: each.row_losses for i, each in last.items() if self._keeps_row_losses}
         row_losses = {index: read() for index, read in reads.items() if read is not None}
         self._states = {index: state for index, (state, _) in trained.items()}
@@ -210,6 +212,16 @@ class LockstepTraining:
         """Return a metric's curves, [n_folds, n_epochs]."""
         column = self.program.metric_names.index(name)
         return np.array([[m[column] for m in metrics] for metrics in self._metrics.values()])
+
+    def training_mean(self) -> np.ndarray | None:
+        """Return the monitored metric on training rows, mean over folds, [n_epochs].
+
+        None of a scorer's: what is predicted in training changes from update to update.
+        """
+        name = self._objective.training_metric
+        if name not in self.program.metric_names:
+            return None
+        return mean_over_folds(self.history(name), self._weights)
 
     def row_losses(self) -> list[np.ndarray] | None:
         """Return each fold's validation losses row by row, [n_validation_rows, n_epochs].
@@ -253,7 +265,8 @@ class LockstepTraining:
         if not self._waits_for_curves:
             return self._schedule
         curves = self.history(self._objective.metric)[:, :n_epochs]
-        return given(self._schedule, self._objective.as_loss(curves).mean(axis=0))
+        mean = mean_over_folds(curves, self._weights)
+        return given(self._schedule, self._objective.as_loss(mean))
 
     def _updates_per_epoch(self, fold: Fold) -> int:
         return updates_per_epoch(len(fold.train), int(self.params["batch_size"]))

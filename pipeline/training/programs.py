@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.data import labelled
 from pipeline.errors import unknown_name
 from pipeline.nest import Nest, map_parts
 from pipeline.schedules import Schedule
+from pipeline.scoring import Scoring, Truth
 from pipeline.training.devices import HOST
 from pipeline.training.engine import FoldEpoch, State
 from pipeline.training.gradients import Registered
@@ -32,7 +34,9 @@ from pipeline.training.models import (
     xla_wish,
 )
 from pipeline.training.optimizer_schedule import OptimizerSchedule
+from pipeline.training.outputs import meaning_of, row_shape
 from pipeline.training.rows import predict, taken
+from pipeline.training.watched import Watch
 
 if TYPE_CHECKING:
     from pipeline.training.keras_engine import KerasEngine
@@ -48,6 +52,9 @@ class KerasProgram(ABC):
 
     xla_wish: tuple[bool | None, str]
     """Whether the model's author wants XLA, and the reason; None leaves it open."""
+
+    scoring: Scoring | None = None
+    """The study's scorers, for this model's outputs."""
 
     registered: Registered
     """What its traces left in TensorFlow's registry."""
@@ -66,6 +73,8 @@ class KerasProgram(ABC):
         self._say_which_learning_rate()
         self.xla_wish = xla_wish(self._model)
         self._initial: dict[int, State] = {}
+        self._truths: dict[int, Truth] = {}
+        self._watch_rows()
         self.keeps_states_on = engine.device.name
 
     @property
@@ -109,6 +118,44 @@ class KerasProgram(ABC):
     def _run_epoch(
         self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
     ) -> tuple[State, FoldEpoch]: ...
+
+    def _watch_rows(self) -> None:
+        """Decide what of the validation rows is watched, and say what cannot be."""
+        engine, shape = self._engine, None
+        if engine.spec.scorers:
+            meaning = meaning_of(self._model, engine.data.y)
+            self.scoring = Scoring(engine.spec.scorers, meaning, say=engine.say)
+            x = first_rows(engine.arrays[self._first.index].x, self._batch_size)
+            self._row_shape = shape = row_shape(self._model, x)
+        self._watch = Watch(self._model, shape if self._has_validation else None)
+        if not self._has_validation:
+            return
+        if reason := self._watch.losses_missing:
+            engine.say_once(f"no row-level losses: {reason}")
+        if reason := self._watch.predictions_missing:
+            engine.say_once(f"scorers take a second pass over the validation rows: {reason}")
+
+    def _fold_epoch(
+        self,
+        fold: int,
+        metrics: Any,
+        losses: Callable[[], np.ndarray],
+        predictions: Callable[[], np.ndarray],
+    ) -> FoldEpoch:
+        """Return what an epoch gave. losses, predictions: read those of the validation rows."""
+        if not self._has_validation:
+            return FoldEpoch(metrics, None)
+        row_losses = None if self._watch.losses_missing else losses
+        if self.scoring is None:
+            return FoldEpoch(metrics, row_losses)
+        return FoldEpoch(metrics, row_losses, lambda: self._scores(fold, predictions()))
+
+    def _scores(self, fold: int, predictions: np.ndarray) -> np.ndarray:
+        assert self.scoring is not None
+        if fold not in self._truths:
+            y, weight = labelled(self._engine.data, self._engine.folds[fold].validation)
+            self._truths[fold] = self.scoring.truth(y, weight, self._row_shape)
+        return self.scoring.scores(predictions, self._truths[fold])
 
     def compiles(self) -> bool:
         """Whether the epoch is known to compile, without compiling it."""
@@ -168,10 +215,13 @@ class KerasProgram(ABC):
 
     def _set_metric_names(self, train: Sequence[str], validation: Sequence[str]) -> None:
         """Name what an epoch gives; raise BadInput when the search would miss something in it."""
-        self.metric_names = (*train, *(f"val_{name}" for name in validation))
-        objective = self._engine.spec.objective
-        wanted = ["loss", objective.training_metric, objective.metric]
-        for name in wanted if self._has_validation else wanted[:1]:
+        names, scorers = list(train), self.scoring.names if self.scoring else ()
+        wanted = ["loss"]
+        if self._has_validation:
+            names += [f"val_{name}" for name in (*validation, *scorers)]
+            wanted.append(self._engine.spec.objective.metric)
+        self.metric_names = tuple(names)
+        for name in wanted:
             if name not in self.metric_names:
                 raise unknown_name("metric in the model's logs", name, self.metric_names)
 

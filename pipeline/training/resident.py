@@ -69,7 +69,11 @@ class ResidentProgram(KerasProgram):
         size = self._validation_batch_size
         max_full_validation = max(len(fold.validation) // size for fold in folds)
         self.epoch = CompiledEpoch(
-            self._model, self._optimizer, has_validation=self._has_validation, jit=jit
+            self._model,
+            self._optimizer,
+            self._watch,
+            has_validation=self._has_validation,
+            jit=jit,
         )
         names = self.epoch.metric_names
         self._set_metric_names(names, names if self._has_validation else ())
@@ -80,8 +84,6 @@ class ResidentProgram(KerasProgram):
         first = self._first
         self.epoch.account_for(*self._example(first))
         self.variables = self.epoch.variables
-        if self.epoch.row_losses_missing and self._has_validation:
-            engine.say_once(f"no row-level losses: {self.epoch.row_losses_missing}")
         self._initial[first.start] = on_device(HOST, self.epoch.read())
 
     @property
@@ -106,10 +108,13 @@ class ResidentProgram(KerasProgram):
             self._padded(learning_rates),
         )
         metrics = tf.concat([scores.train, scores.validation], 0)
-        if self.epoch.row_losses_missing or not self._has_validation:
-            return new_state, FoldEpoch(metrics, None)
-        unpadded = self._validation_rows[fold].unpadded
-        return new_state, FoldEpoch(metrics, lambda: unpadded(scores.row_losses.numpy()))
+        of_rows, unpadded = scores.of_rows, self._validation_rows[fold].unpadded
+        return new_state, self._fold_epoch(
+            fold,
+            metrics,
+            lambda: unpadded(of_rows.losses.numpy()),
+            lambda: unpadded(of_rows.predictions.numpy()),
+        )
 
     def compiles(self) -> bool:
         """Whether the epoch is known to compile, without compiling it: only XLA can tell."""

@@ -10,7 +10,6 @@ faster where arithmetic dominates, and slower where it does not.)
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
 from pipeline.training.models import assign, inner, optimizer_of, telling_line, values_of
 from pipeline.training.programs import KerasProgram, on_device
-from pipeline.training.row_losses import watched_test_step, why_no_row_losses
+from pipeline.training.watched import OfRows
 
 
 class StreamingEngine(KerasEngine):
@@ -58,13 +57,10 @@ class StreamingProgram(KerasProgram):
         self._rate = keras.Variable(0.0, trainable=False, name="learning_rate")
         inner(self._optimizer).learning_rate = lambda: self._rate
         self._generator = seed_generator.global_seed_generator()
-        self._row_losses_missing = why_no_row_losses(model)
         self._graphs: list[tf.Graph] = []
         model.steps_per_execution = 1  # more would only save calls, and share a learning rate
-        own_test_step = functools.partial(watched_test_step, model)
-        test_step = model.test_step if self._row_losses_missing else own_test_step
-        object.__setattr__(model, "train_step", self._watched(model.train_step))
-        object.__setattr__(model, "test_step", self._watched(test_step))
+        object.__setattr__(model, "train_step", self._noted(model.train_step))
+        object.__setattr__(model, "test_step", self._noted(self._watch.test_step))
         model.make_train_function(force=True)
         model.make_test_function(force=True)
         self._learn_from_a_step()
@@ -81,15 +77,18 @@ class StreamingProgram(KerasProgram):
         assign(self.variables, state)
         self._seed_global_generators(self._engine.folds[fold].start)
         self._n_epochs.assign_add(1)
-        scores = list(self._train(fold, rows, learning_rates).values())
-        row_losses = None
+        logged = list(self._train(fold, rows, learning_rates).values())
+        seen: list[OfRows] = []
         if self._has_validation:
             with self._averaged_weights():
-                logs, losses = self._validate(fold, self._engine.folds[fold].validation)
-            scores += logs.values()
-            if not self._row_losses_missing:
-                row_losses = lambda: np.concatenate([np.asarray(part) for part in losses])  # noqa: E731
-        return values_of(self.variables), FoldEpoch(np.array(scores, np.float32), row_losses)
+                logs, seen = self._validate(fold, self._engine.folds[fold].validation)
+            logged += logs.values()
+        return values_of(self.variables), self._fold_epoch(
+            fold,
+            np.array(logged, np.float32),
+            lambda: np.concatenate([np.asarray(each.losses) for each in seen]),
+            lambda: np.concatenate([np.asarray(each.predictions) for each in seen]),
+        )
 
     def _learn_from_a_step(self) -> None:
         """Take a step of each kind, to see what the model logs and which variables it makes."""
@@ -112,16 +111,16 @@ class StreamingProgram(KerasProgram):
         values = initial + tuple(value for _, value in made)
         self._initial[fold.start] = on_device(HOST, values)
 
-    def _watched(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def _noted(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return the step, remembering the graphs that it is traced in."""
 
-        def watched(batch: Any) -> Any:
+        def noted(batch: Any) -> Any:
             result = step(batch)
             if tf.inside_function():
                 self._graphs.append(tf.compat.v1.get_default_graph())
             return result
 
-        return watched
+        return noted
 
     def _seed_global_generators(self, start: int) -> None:
         """Make what draws from Python's and NumPy's own generators repeatable, too.
@@ -142,8 +141,6 @@ class StreamingProgram(KerasProgram):
     def _say(self, drawn: set[str]) -> None:
         """Say what is not as in the compiled epoch."""
         engine = self._engine
-        if self._row_losses_missing and self._has_validation:
-            engine.say_once(f"no row-level losses: {self._row_losses_missing}")
         python = {call for graph in self._graphs for call in called(graph, PYTHON)}
         if self._model.run_eagerly:
             python = {"run_eagerly=True"}
@@ -190,19 +187,17 @@ class StreamingProgram(KerasProgram):
             logs = model.train_function(batches)
         return self._scalars("train_step", logs)
 
-    def _validate(self, fold: int, rows: np.ndarray) -> tuple[dict[str, float], list[Any]]:
-        """Return the logs, and each batch's row losses, [n_rows], where they can be had."""
+    def _validate(self, fold: int, rows: np.ndarray) -> tuple[dict[str, float], list[OfRows]]:
+        """Return the logs, and what is watched of each batch's rows."""
         model, gather = self._model, self._engine.arrays[fold].validation_batch
         model.reset_metrics()
         logs: Any = {}
-        size, losses = self._validation_batch_size, []
+        size, seen = self._validation_batch_size, []
         batches = _batches(rows, size, gather)
         for _ in range(0, len(rows), size):
-            logs = model.test_function(batches)
-            if not self._row_losses_missing:
-                logs, of_rows = logs
-                losses.append(of_rows)
-        return self._scalars("test_step", logs), losses
+            logs, of_rows = model.test_function(batches)
+            seen.append(OfRows(*of_rows))
+        return self._scalars("test_step", logs), seen
 
     def _scalars(self, step: str, logs: Any) -> dict[str, float]:
         """Return an epoch's logs as `fit` does: what no metric keeps is the last batch's."""

@@ -67,9 +67,9 @@ def swept(
         of_folds = []
         for index, state in states.items():
             states[index], epoch = program.run_epoch(index, state, next(blocks[index]), block)
-            of_folds.append(epoch.metrics)
+            of_folds.append(epoch.metrics())
         column = program.metric_names.index("loss")
-        loss = float(np.mean([np.asarray(metrics)[column] for metrics in of_folds]))
+        loss = float(np.mean([metrics[column] for metrics in of_folds]))
         first = losses[0] if losses else loss
         if not np.isfinite(loss) or loss > DIVERGED * abs(first):
             break

@@ -15,7 +15,7 @@ BLOCK = 1 << 22
 
 def bootstrapped(
     row_losses: Sequence[np.ndarray],
-    choose: Callable[[np.ndarray], int],
+    choose: Callable[[np.ndarray, np.ndarray], int],
     *,
     n_resamples: int = 500,
     seed: int = 0,
@@ -23,7 +23,8 @@ def bootstrapped(
     """Return the epochs chosen on resampled data, [n_resamples].
 
     row_losses: out-of-fold losses of one split, one [n_rows of the fold, n_epochs] per fold
-    choose: a rule; mean losses [n_folds, n_epochs] -> n_epochs, a count
+    choose: a rule; mean losses [n_folds, n_epochs], and which folds were drawn [n_folds] ->
+        n_epochs, a count
 
     Folds are drawn with replacement, then rows with replacement within each drawn fold (the
     two-stage bootstrap of clustered data, Davison & Hinkley 1997, §3.8). Weights of rows are
@@ -54,7 +55,8 @@ def bootstrapped(
     curves = np.empty((*drawn.shape, folds[0].shape[1]))
     for fold, losses in enumerate(folds):
         curves[drawn == fold] = _resampled_means(losses, int((drawn == fold).sum()), rng)
-    return np.array([choose(resample) for resample in curves], dtype=np.int64)
+    chosen = [choose(resample, of) for resample, of in zip(curves, drawn, strict=True)]
+    return np.array(chosen, dtype=np.int64)
 
 
 def _resampled_means(losses: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,10 +12,11 @@ MAX_FOLDS = 5
 twice what there is to correct. See there."""
 
 
-def within_trial(losses: np.ndarray) -> float | None:
+def within_trial(losses: np.ndarray, weights: np.ndarray | None = None) -> float | None:
     """Return the estimated bias of the minimum over epochs; None for one fold.
 
     losses: [n_folds, n_epochs] of one trial, smaller is better
+    weights: how much each fold counts in the mean, [n_folds]; None: alike
 
     mean over folds of (fold's loss at the epoch that is best on average − fold's own minimum), to
     be added to the minimum (Tibshirani & Tibshirani 2009, §2). Never negative. It needs a complete
@@ -32,15 +33,22 @@ def within_trial(losses: np.ndarray) -> float | None:
     (folds,) = by_repeat(losses, 1)
     if len(folds) == 1:
         return None
-    chosen = folds[:, folds.mean(axis=0).argmin()]
-    return float((chosen - folds.min(axis=1)).mean())
+    chosen = folds[:, np.average(folds, axis=0, weights=weights).argmin()]
+    return float(np.average(chosen - folds.min(axis=1), weights=weights))
 
 
-def over_trials(row_losses: np.ndarray, *, n_resamples: int = 1000, seed: int = 0) -> float:
+def over_trials(
+    row_losses: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> float:
     """Return the loss to expect of "take the best trial", corrected for having chosen it.
 
     row_losses: each row's out-of-fold loss in each trial, [n_rows, n_trials]; a row with a NaN (it
         was never validated, or not in every trial) is left out
+    weights: how much each row counts in the mean, [n_rows]; None: alike
 
     Bootstrap bias-corrected cross-validation: take the best trial on rows drawn with replacement,
     look at its loss on the rows that were not drawn, average (Tsamardinos, Greasidou &
@@ -61,7 +69,8 @@ def over_trials(row_losses: np.ndarray, *, n_resamples: int = 1000, seed: int = 
             "row_losses must be [n_rows, n_trials] with at least one of each, "
             f"got shape {losses.shape}"
         )
-    losses = losses[~np.isnan(losses).any(axis=1)]
+    known = ~np.isnan(losses).any(axis=1)
+    losses, counts = losses[known], np.ones(known.sum()) if weights is None else weights[known]
     n_rows = len(losses)
     require(n_rows >= 2, "rows validated in every trial", "≥ 2", n_rows)
     check_finite("row_losses without NaN", losses)
@@ -73,7 +82,7 @@ def over_trials(row_losses: np.ndarray, *, n_resamples: int = 1000, seed: int = 
         n_drawn = np.bincount(rng.integers(n_rows, size=n_rows), minlength=n_rows)
         left_out = n_drawn == 0
         if left_out.any():  # all but certain, unless there are only a few rows
-            best = (n_drawn @ losses).argmin()
-            estimates.append(losses[left_out, best].mean())
+            best = ((n_drawn * counts) @ losses).argmin()
+            estimates.append(np.average(losses[left_out, best], weights=counts[left_out]))
     require(estimates, "n_resamples", "enough to leave a row out at least once", n_resamples)
     return float(np.mean(estimates))

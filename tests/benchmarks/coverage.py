@@ -76,7 +76,7 @@ def of_score(found: dict[str, list[float]], which: str, scores: np.ndarray, trut
     found[f"{which}: corrected"].append(truth in corrected)
 
 
-def best_of_mean(curves: np.ndarray) -> int:
+def best_of_mean(curves: np.ndarray, _: np.ndarray) -> int:
     """Return the number of epochs at which the mean over folds is lowest."""
     return int(curves.mean(axis=0).argmin()) + 1
 

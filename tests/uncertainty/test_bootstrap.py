@@ -7,7 +7,7 @@ from pipeline.errors import BadInput
 from pipeline.uncertainty import bootstrapped
 
 
-def best_of_mean(curves: np.ndarray) -> int:
+def best_of_mean(curves: np.ndarray, _: np.ndarray) -> int:
     return int(curves.mean(axis=0).argmin()) + 1
 
 
@@ -20,12 +20,22 @@ def test_rows_and_folds_that_agree_always_choose_the_same():
 def test_the_rule_sees_as_many_folds_as_there_are():
     shapes = set()
 
-    def choose(curves: np.ndarray) -> int:
+    def choose(curves: np.ndarray, _: np.ndarray) -> int:
         shapes.add(curves.shape)
         return 1
 
     assert bootstrapped([np.ones((3, 6)), np.ones((5, 6))], choose, n_resamples=4).shape == (4,)
     assert shapes == {(2, 6)}
+
+
+def test_the_rule_is_told_which_folds_were_drawn():
+    folds = [np.full((2, 3), float(number)) for number in range(4)]
+
+    def choose(curves: np.ndarray, drawn: np.ndarray) -> int:
+        np.testing.assert_array_equal(curves[:, 0], drawn)
+        return 1
+
+    bootstrapped(folds, choose, n_resamples=20)
 
 
 def test_folds_are_resampled():
@@ -46,7 +56,7 @@ def test_rows_are_resampled_within_a_fold():
 def test_a_fold_drawn_twice_has_rows_of_its_own_each_time():
     rows = np.random.default_rng(0).normal(size=(50, 1))
 
-    def distinct(curves: np.ndarray) -> int:
+    def distinct(curves: np.ndarray, _: np.ndarray) -> int:
         return len(np.unique(curves))
 
     assert set(bootstrapped([rows] * 3, distinct, n_resamples=50)) == {3}
@@ -56,7 +66,7 @@ def test_means_scatter_as_means_of_so_many_rows_do():
     rows = np.random.default_rng(0).normal(size=(400, 1))
     means: list[float] = []
 
-    def choose(curves: np.ndarray) -> int:
+    def choose(curves: np.ndarray, _: np.ndarray) -> int:
         means.append(float(curves.mean()))
         return 1
 
