@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -263,7 +264,7 @@ class StudyRun:
                 last = last_epoch_in(client, run.info.run_id)
                 self.writer.update(Status(run.info.run_id, "RUNNING"))
                 return TrialRun(run.info.run_id, self.writer, last), run.data.params
-            return TrialRun(new.send(client, new.run_id), self.writer), {}
+            return TrialRun(new.create(client), self.writer), {}
         except Exception as error:
             if not is_passing(error) or self.writer.unsent is None:
                 raise
@@ -331,8 +332,9 @@ def _mark(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> 
             client.set_experiment_tag(experiment_id, key, value)
 
 
-def _context_tags() -> dict[str, str]:
-    """Return MLflow's own tags: who runs what."""
+@functools.cache
+def _context_tags() -> Mapping[str, str]:
+    """Return MLflow's own tags: who runs what. This process stays what it is."""
     from mlflow.tracking.context.registry import resolve_tags
 
     return dict(resolve_tags())

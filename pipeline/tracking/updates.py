@@ -5,19 +5,19 @@ Each is idempotent: sending it twice leaves the store as sending it once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from pipeline.tracking.moments import MOMENTS
-from pipeline.tracking.records import storable_text
+from pipeline.tracking.together import Point, log
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MAX_TAG_CHARACTERS = 8000
 LOCAL = "local-"
 LOCAL_ID_TAG = "pipeline.local_id"
 
@@ -55,14 +55,12 @@ class Metrics(Update):
 
     def send(self, client: MlflowClient, run_id: str) -> None:
         """Log them."""
-        client.log_batch(run_id, metrics=self.entities())
+        send_together(client, run_id, [self])
 
-    def entities(self) -> list[Any]:
-        """Return MLflow's metrics; what JSON made null is NaN again."""
-        from mlflow.entities import Metric
-
+    def points(self) -> list[Point]:
+        """Return them one by one; what JSON made null is NaN again."""
         return [
-            Metric(key, float("nan") if value is None else value, self.timestamp_ms, self.step)
+            Point(key, math.nan if value is None else value, self.timestamp_ms, self.step)
             for key, value in self.values.items()
         ]
 
@@ -77,16 +75,7 @@ class Texts(Update):
 
     def send(self, client: MlflowClient, run_id: str) -> None:
         """Log them."""
-        from mlflow.entities import Param, RunTag
-
-        client.log_batch(
-            run_id,
-            params=[Param(name, value) for name, value in self.params.items()],
-            tags=[
-                RunTag(name, storable_text(value, MAX_TAG_CHARACTERS))
-                for name, value in self.tags.items()
-            ],
-        )
+        send_together(client, run_id, [self])
 
 
 @dataclass(frozen=True)
@@ -127,9 +116,10 @@ class NewRun(Update):
 
     def send(self, client: MlflowClient, run_id: str) -> str:
         """Create it, unless an attempt whose answer was lost has; return its real id."""
-        found = id_of_local(client, self.experiment_id, self.run_id)
-        if found is not None:
-            return found
+        return id_of_local(client, self.experiment_id, self.run_id) or self.create(client)
+
+    def create(self, client: MlflowClient) -> str:
+        """Create it, where no attempt was made before; return its real id."""
         run = client.create_run(
             self.experiment_id,
             start_time=self.start_time_ms,
@@ -201,6 +191,18 @@ class Model(Update):
 
 
 KINDS = {kind.kind: kind for kind in (Metrics, Texts, Status, NewRun, DatasetUse, Artifact, Model)}
+
+
+def send_together(client: MlflowClient, run_id: str, updates: Sequence[Update]) -> None:
+    """Log metrics and texts of one run in one go. Raises what MLflow raises."""
+    points, params, tags = [], {}, {}
+    for update in updates:
+        if isinstance(update, Metrics):
+            points += update.points()
+        elif isinstance(update, Texts):
+            params |= update.params
+            tags |= update.tags
+    log(client, run_id, points, params, tags)
 
 
 def of_plain(plain: Mapping[str, Any]) -> Update:

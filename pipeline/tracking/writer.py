@@ -1,8 +1,8 @@
 """Who writes: one background thread, few large calls, so that logging never delays an epoch.
 
-MLflow's cost is per call (7 ms for four metrics, 125 ms for a thousand), so what comes within a
-second is written together. Metrics keep the time at which they were queued: MLflow drops exact
-duplicates, hence a write that failed half-way may simply be repeated.
+MLflow's cost is per call first, so what comes in two seconds is written together, run by run;
+`together.py` has the cost per metric. Metrics keep the time at which they were queued: MLflow drops
+exact duplicates, hence a write that failed half-way may simply be repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.retry import DEFAULT_PATIENCE_SECS, pauses
 from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.store import reason_of
 from pipeline.tracking.unsent import Unsent
-from pipeline.tracking.updates import Metrics, Update
+from pipeline.tracking.updates import Metrics, Texts, Update, send_together
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,7 +61,7 @@ class MetricWriter:
         client: MlflowClient,
         *,
         unsent: Unsent | None = None,
-        interval_secs: float = 1.0,
+        interval_secs: float = 2.0,
         patience_secs: float = DEFAULT_PATIENCE_SECS,
         answer_secs: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
@@ -81,6 +81,7 @@ class MetricWriter:
         self._pending = deque([*unsent.read(), *unsent.adopt()] if unsent else ())
         self.n_left = len(self._pending)
         self._refused: list[Update] = []
+        self._apart: set[int] = set()  # by id: were refused together with others
         self._refusal = ""
         self._failure = ""
         self._flushing = False
@@ -113,12 +114,13 @@ class MetricWriter:
         self.update(Metrics(run_id, dict(metrics), step, timestamp_ms or MOMENTS.now()))
 
     def update(self, update: Update) -> None:
-        """Queue any update; what is no metric is sent after all that was queued before it."""
+        """Queue any update. Those of a run are sent in order, metrics and texts together."""
         with self._changed:
             if self._closed:
                 raise RuntimeError("this writer is closed")
             self._pending.append(update)
-            self._changed.notify_all()
+            if len(self._pending) == 1:  # else the thread has work already
+                self._changed.notify_all()
 
     def adopt(self) -> int:
         """Queue what workers left behind that have ended; return how many updates."""
@@ -221,22 +223,29 @@ class MetricWriter:
             return self._flushing or not self._closed
 
     def _write_all(self) -> None:
-        while batch := self._next_batch():
+        """Write what is queued by now; what comes meanwhile gathers again, unless it is flushed."""
+        with self._changed:
+            round_ = {id(item) for item in self._pending}
+        while (round_ or self._flushing) and (batch := self._next_batch()):
             if not self._write_with_patience(batch):
                 with self._changed:
                     self._flushing = False
                     self._changed.notify_all()
                 return
             with self._changed:
-                written = {id(item) for item in batch}
-                self._pending = deque(i for i in self._pending if id(i) not in written)
+                ended = {id(item) for item in batch}
+                if len(batch) > 1:
+                    ended -= self._apart
+                self._apart -= ended
+                round_ -= ended
+                self._pending = deque(i for i in self._pending if id(i) not in ended)
                 self._failure = ""
                 self._last_progress = self._clock()
 
     def _next_batch(self) -> list[Update]:
-        """Return a call, or metrics of one run that fit in one call to the store.
+        """Return one update, or metrics and texts of one run that fit in one call to the store.
 
-        What was queued after a call stays behind it: it may be the one that ends the run.
+        What was queued after another update of the run stays behind it: it may be the run's end.
         """
         with self._changed:
             if not self._pending:
@@ -244,16 +253,16 @@ class MetricWriter:
                 self._changed.notify_all()
                 return []
             first = self._pending[0]
-            if not isinstance(first, Metrics):
+            if not isinstance(first, Metrics | Texts) or id(first) in self._apart:
                 return [first]
             batch: list[Update] = []
             n_metrics = 0
             for item in self._pending:
-                if not isinstance(item, Metrics):
-                    break
                 if item.run_id != first.run_id:
                     continue
-                n_metrics += len(item.values)
+                if not isinstance(item, Metrics | Texts):
+                    break
+                n_metrics += len(item.values) if isinstance(item, Metrics) else 0
                 if batch and n_metrics > MAX_METRICS_PER_CALL:
                     break
                 batch.append(item)
@@ -270,9 +279,7 @@ class MetricWriter:
             except Exception as error:
                 reason = reason_of(error)
                 if _is_permanent(error):
-                    with self._changed:
-                        self._refused += batch
-                        self._refusal = reason
+                    self._refuse(batch, reason)
                     return True
             self.is_away = True
             gave_up_before = bool(self._failure)
@@ -283,12 +290,20 @@ class MetricWriter:
             self._sleep(pause_secs)
         raise AssertionError("pauses never end")
 
+    def _refuse(self, batch: list[Update], reason: str) -> None:
+        """Drop what the store refuses for good; of several, find out which by sending each."""
+        with self._changed:
+            if len(batch) > 1:
+                self._apart |= {id(item) for item in batch}
+            else:
+                self._refused += batch
+                self._refusal = reason
+
     def _write(self, batch: list[Update]) -> None:
         first = batch[0]
         run_id = self._real_ids.get(first.run_id, first.run_id)
-        if isinstance(first, Metrics):
-            points = [p for item in batch if isinstance(item, Metrics) for p in item.entities()]
-            self._client.log_batch(run_id, metrics=points)
+        if isinstance(first, Metrics | Texts):
+            send_together(self._client, run_id, batch)
         elif real_id := first.send(self._client, run_id):
             self._real_ids[first.run_id] = real_id
 

@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from pipeline.errors import StoreUnavailable
-from pipeline.tracking.updates import Update
+from pipeline.tracking.updates import Status, Texts, Update
 from pipeline.tracking.writer import MAX_METRICS_PER_CALL, MetricWriter
 
 
@@ -39,10 +39,13 @@ class FakeClient:
         self.errors = list(errors)
         self.attempts: list[tuple[str, list[Any]]] = []
         self.written: list[tuple[str, list[Any]]] = []
+        self.texts: list[dict[str, str]] = []
         self.asked = threading.Event()
         self.gate = gate
 
-    def log_batch(self, run_id: str, metrics: list[Any]) -> None:
+    def log_batch(
+        self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]
+    ) -> None:
         self.asked.set()
         if self.gate:
             self.gate.wait()
@@ -50,6 +53,10 @@ class FakeClient:
         if self.errors:
             raise self.errors.pop(0)
         self.written.append((run_id, metrics))
+        self.texts.append({text.key: text.value for text in (*params, *tags)})
+
+    def set_terminated(self, run_id: str, status: str, end_time: int) -> None:
+        pass
 
     def steps(self) -> list[tuple[str, list[int]]]:
         return [(run, list(dict.fromkeys(m.step for m in points))) for run, points in self.written]
@@ -145,6 +152,19 @@ def test_a_call_comes_after_what_was_queued_before_it(make_writer):
     writer.close()
     assert done == [[("a", [1]), ("b", [1])]]
     assert client.steps()[-1] == ("a", [2])
+
+
+def test_a_runs_metrics_and_texts_are_one_call(make_writer):
+    client = FakeClient()
+    writer = make_writer(client)
+    writer.update(Texts("a", params={"units": "64"}))
+    writer.put("a", {"loss": 1.0}, 1)
+    writer.update(Status("b", "FINISHED", 1))  # another run's end is no hindrance
+    writer.put("a", {"loss": 1.0}, 2)
+    writer.update(Texts("a", tags={"outcome": "completed"}))
+    writer.close()
+    assert client.steps() == [("a", [1, 2])]
+    assert client.texts == [{"units": "64", "outcome": "completed"}]
 
 
 def test_metrics_are_written_without_a_flush(make_writer):
@@ -269,6 +289,27 @@ def test_what_the_store_refuses_for_good_does_not_hold_up_the_rest(make_writer, 
     assert fake_time.slept == []
 
 
+def test_what_is_refused_among_others_is_found_and_the_others_are_written(make_writer):
+    class RefusesParams(FakeClient):
+        def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
+            if params:
+                raise DELETED
+            super().log_batch(run_id, metrics, params, tags)
+
+    client = RefusesParams()
+    writer = make_writer(client)
+    writer.put("a", {"loss": 1.0}, 1)
+    writer.update(Texts("a", params={"units": "64"}))
+    writer.put("a", {"loss": 1.0}, 2)
+    with pytest.raises(StoreUnavailable, match=r"0 metrics and 1 other"):
+        writer.flush()
+    writer.put("a", {"loss": 1.0}, 3)
+    writer.put("a", {"loss": 1.0}, 4)
+    with pytest.raises(StoreUnavailable, match=r"0 metrics and 1 other"):
+        writer.close()
+    assert client.steps() == [("a", [1]), ("a", [2]), ("a", [3, 4])]
+
+
 def test_a_store_that_never_answers_does_not_hold_up_the_end(make_writer):
     gate = threading.Event()
     client = FakeClient(gate=gate)
@@ -318,8 +359,8 @@ def test_the_real_store_drops_what_was_half_written(store):
     class LosesItsAnswer:
         answered = False
 
-        def log_batch(self, run_id: str, metrics: list[Any]) -> None:
-            store.client.log_batch(run_id, metrics=metrics)
+        def log_batch(self, run_id: str, **given: Any) -> None:
+            store.client.log_batch(run_id, **given)
             if not self.answered:
                 self.answered = True
                 raise ConnectionError("reset")
