@@ -15,6 +15,13 @@ RECORD = b'{"op_code":'
 """How every line of an Optuna journal begins."""
 
 
+CAN_WAIT = {
+    JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE,
+    JournalOperation.SET_TRIAL_USER_ATTR,
+}
+"""What need not be on the disk before the search goes on."""
+
+
 class JournalLock:
     """Lets one process write at a time, behind a whole last line.
 
@@ -43,11 +50,12 @@ class JournalLock:
 
 
 class Journal(JournalFileBackend):
-    """A journal file that waits for the disk only where a trial begins, changes or ends.
+    """A journal file that waits for the disk only where a study changes, or a trial begins or ends.
 
-    An epoch's report reaches the file at once, and so outlives its process, but not a power cut:
-    waiting for the disk takes as long as an epoch of a small model. What is lost then is in the
-    trial's snapshot, and reported again.
+    An epoch's report and a note reach the file at once, and so outlive their process, but not a
+    power cut: waiting for the disk takes as long as an epoch of a small model. A report that is
+    lost then is in the trial's snapshot, and made again; a trial's notes are for whoever goes on
+    with it (its MLflow run: another is begun), or were there before its end (its result).
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,13 +67,12 @@ class Journal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write records behind the others."""
         text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        reports = JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE
         self._writing.acquire()
         try:
             with self._path.open("ab") as file:
                 file.write(text.encode())
                 file.flush()
-                if any(log["op_code"] != reports for log in logs):
+                if any(log["op_code"] not in CAN_WAIT for log in logs):
                     os.fsync(file.fileno())
         finally:
             self._writing.release()

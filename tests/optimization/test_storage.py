@@ -9,6 +9,7 @@ import pytest
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
 from pipeline.optimization import next_proposal, open_study, read_study
+from pipeline.results import Outcome
 
 FIRST_RECORD = b'{"op_code":0,"worker_id":"'
 
@@ -188,18 +189,21 @@ def test_an_address_is_shown_without_its_password(address, shown):
     assert mask_password(str(address)) == shown
 
 
-def test_only_reports_do_not_wait_for_the_disk(make_spec, open_journal, monkeypatch):
+def test_reports_and_notes_do_not_wait_for_the_disk(
+    make_spec, open_journal, result_of, monkeypatch
+):
     waits: list[int] = []
     monkeypatch.setattr("os.fsync", waits.append)
     spec = make_spec()
     proposal = next_proposal(open_journal(spec), spec)
-    proposal.report(1, 0.7, horizon_free=True)  # and the kind of its schedule
     n_before = len(waits)
-    proposal.report(2, 0.5, horizon_free=True)
-    assert len(waits) == n_before > 0
+    proposal.report(1, 0.7, horizon_free=True)
     proposal.write_note("kept", 1)
-    assert len(waits) == n_before + 1
-    assert open_journal(spec).trials[0].intermediate_values == {1: 0.7, 2: 0.5}
+    assert len(waits) == n_before > 0
+    kept = open_journal(spec).trials[0]
+    assert (kept.intermediate_values, kept.user_attrs["kept"]) == ({1: 0.7}, 1)
+    proposal.tell(result_of(proposal, spec, [0.7], Outcome.COMPLETED))
+    assert len(waits) > n_before
 
 
 def test_reports_that_a_power_cut_took_are_made_again(make_spec, open_journal, tmp_path):
