@@ -13,6 +13,7 @@ from pipeline.curves import FoldCurves
 from pipeline.errors import StoreUnavailable, in_one_line
 from pipeline.results import Outcome, TrialResult, trial_name
 from pipeline.session import Session
+from pipeline.trial_log import TrialLog
 
 MAX_DEATHS = 2
 """Processes that may die at one trial without getting it any further: more would, for ever."""
@@ -34,10 +35,7 @@ def evaluate(
 def _evaluated(
     proposal: optimization.Proposal, session: Session
 ) -> tuple[TrialResult, training.Kept | None]:
-    run = session.run.start_trial(
-        proposal.number, proposal.params, run_id=proposal.note.get("mlflow_run")
-    )
-    proposal.write_note("mlflow_run", run.run_id)
+    log = TrialLog(proposal, session)
     session.display.trial_started(proposal.number, proposal.params)
     start = time.perf_counter()
     name = trial_name(proposal.number)
@@ -51,10 +49,11 @@ def _evaluated(
         longer = longer_trial(proposal, session)
         with session.at(proposal):
             trial = (
-                train(proposal, session, run, name)
+                train(proposal, session, log, name)
                 if longer is None
-                else repeat(longer, proposal, session, run)
+                else repeat(longer, proposal, session, log.opened())
             )
+    run = log.opened()
     result = TrialResult(
         number=proposal.number,
         params=proposal.params,
@@ -106,9 +105,7 @@ class Training:
         return self
 
 
-def train(
-    proposal: optimization.Proposal, session: Session, run: tracking.TrialRun, name: str
-) -> Training:
+def train(proposal: optimization.Proposal, session: Session, log: TrialLog, name: str) -> Training:
     """Train one proposal on all folds in lockstep until it ends, from its last snapshot on.
 
     name: of its snapshots
@@ -121,7 +118,7 @@ def train(
         if session.snapshots.restore(name, lockstep):
             at = f"epoch {lockstep.n_epochs}, from its snapshot"
             session.display.say(f"trial {proposal.number} goes on after {at}")
-            session.log_epochs(run, lockstep, range(1, lockstep.n_epochs + 1))
+            log.log(lockstep)
             means = session.curves_of(lockstep).mean
             proposal.report_again(means, horizon_free=trial.horizon_free)
     except StoreUnavailable:
@@ -133,13 +130,13 @@ def train(
         proposal.end_attempt()
         return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_before}")
     with lockstep.running_ahead():
-        return train_on(proposal, session, run, name, lockstep, trial)
+        return train_on(proposal, session, log, name, lockstep, trial)
 
 
 def train_on(
     proposal: optimization.Proposal,
     session: Session,
-    run: tracking.TrialRun,
+    log: TrialLog,
     name: str,
     lockstep: training.LockstepTraining,
     trial: Training,
@@ -154,7 +151,7 @@ def train_on(
         except Exception as error:  # out of memory, most often
             return trial.ended(Outcome.FAILED, in_one_line(error))
         n_epochs, trial.n_updates = lockstep.n_epochs, lockstep.n_updates
-        session.log_epochs(run, lockstep, [n_epochs])
+        log.log(lockstep)
         if not np.isfinite(scores[:, watched]).all():
             trial.diverged = True
             is_loss = not np.isfinite(scores[:, watched[0]]).all()

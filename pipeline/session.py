@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,6 +32,7 @@ class Session:
     unwritten: epochs that MLflow may not have yet
     spending: of the budget
     claims: the trials that this process is at
+    beside: a thread for what training need not wait for
     finished: the results of all trials that have ended
     """
 
@@ -46,6 +48,7 @@ class Session:
     spending: Spending
     claims: optimization.Claims
     finished: optimization.Finished
+    beside: Executor
 
     @classmethod
     def of(
@@ -70,6 +73,7 @@ class Session:
             Spending(spec, len(question.folds), deadline),
             optimization.Claims(folder / "claims"),
             optimization.Finished(study, spec),
+            ThreadPoolExecutor(1, thread_name_prefix="beside"),
         )  # fmt: skip
 
     @property

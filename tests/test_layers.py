@@ -71,7 +71,8 @@ ABOVE_STEPS = {
     "confirm", "data_file", "decision", "dry_run", "evaluation", "evidence", "holdout", "maintain",
     "nested", "observers", "out_of_fold", "progress", "question", "range_test", "recording",
     "recovery", "refit", "retention", "review", "schedule", "search", "session", "snapshots",
-    "spending", "unwritten", "warm_start", "winner", "wording", "work", "worker", "workers",
+    "spending", "trial_log", "unwritten", "warm_start", "winner", "wording", "work", "worker",
+    "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

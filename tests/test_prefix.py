@@ -20,9 +20,9 @@ def trained(monkeypatch):
     """Return the numbers of the trials that are trained."""
     numbers, train = [], evaluation.train
 
-    def noting(proposal, session, run, name):
+    def noting(proposal, session, log, name):
         numbers.append(proposal.number)
-        return train(proposal, session, run, name)
+        return train(proposal, session, log, name)
 
     monkeypatch.setattr(evaluation, "train", noting)
     return numbers

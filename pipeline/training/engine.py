@@ -110,6 +110,9 @@ class Program(Protocol):
     scoring: Scoring | None
     """The study's scorers, for this model's outputs; None where there are none."""
 
+    epoch_secs: float
+    """What the last epoch of all folds took; infinite before there was one."""
+
     @property
     def lanes(self) -> Lanes:
         """How many folds may be in `run_epoch` at once. All else is called by one thread."""

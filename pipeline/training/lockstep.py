@@ -7,7 +7,6 @@ stopped on, and every curve is as long as every other.
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -103,7 +102,6 @@ class LockstepTraining:
         self.last: dict[int, FoldEpoch] = {}
         self._begun: dict[int, Trained] = {}
         self._runs_ahead = False
-        self._secs = math.inf
 
     @property
     def n_epochs(self) -> int:
@@ -179,7 +177,7 @@ class LockstepTraining:
             self._metrics[index].append(metrics[index])
             if index in row_losses:
                 self._row_losses[index].append(row_losses[index])
-        self._secs = time.perf_counter() - start
+        self.program.epoch_secs = time.perf_counter() - start
         return self.metrics_after(self.n_epochs)
 
     def _begin(self, after: Mapping[int, Trained] | None = None) -> dict[int, Trained]:
@@ -202,7 +200,7 @@ class LockstepTraining:
     def _running_ahead_pays(self) -> bool:
         if self._waits_for_curves or self.n_epochs + 1 >= self.horizon:
             return False
-        return self.program.lanes.n > 1 and self._secs < MAX_SECS_AHEAD
+        return self.program.lanes.n > 1 and self.program.epoch_secs < MAX_SECS_AHEAD
 
     def _abandon(self) -> None:
         give_up(self._begun.values())

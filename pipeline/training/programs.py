@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ class KerasProgram(ABC):
         self._initial: dict[int, State] = {}
         self._truths: dict[int, Truth] = {}
         self._watch_rows()
+        self.epoch_secs = math.inf
         self.keeps_states_on = engine.device.name
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import replace
@@ -40,6 +41,7 @@ class Counting:
         self, n_lanes: int, *, fails_at: tuple[int, int] = (-1, -1), secs: float = 0.002
     ) -> None:
         self.lanes = Lanes(n_lanes)
+        self.epoch_secs = math.inf
         self.secs = secs
         self.fails_at = fails_at
         self.begun: list[tuple[int, int]] = []
@@ -74,6 +76,15 @@ def training_on(program, schedule=None):
     )
 
 
+def begins(program: Counting, n: int) -> bool:
+    """Whether so many folds' epochs are begun, within ten seconds, and no more."""
+    deadline = time.monotonic() + 10
+    while len(program.begun) < n and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    return len(program.begun) == n
+
+
 @pytest.mark.parametrize("n_lanes", [1, 2, 3])
 def test_as_many_folds_train_at_once_as_there_are_lanes(n_lanes):
     program = Counting(n_lanes, secs=0.2)
@@ -95,15 +106,21 @@ def test_running_ahead_fills_the_lanes_and_stops_at_the_horizon():
     training = training_on(program)
     with training.running_ahead():
         advanced(training, 2)
-        seen = training.n_epochs
-        deadline = time.monotonic() + 10
-        while len(program.begun) < 15 and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert (seen, len(program.begun)) == (2, 15)
+        assert begins(program, 15)
         assert all(state == (2,) for state in training.states.values())
         advanced(training, 4)
     assert sorted(program.begun) == [(fold, n) for fold in range(5) for n in range(1, 7)]
     np.testing.assert_array_equal(training.history("val_loss"), [[1, 2, 3, 4, 5, 6]] * 5)
+
+
+def test_how_long_an_epoch_takes_is_known_from_the_training_before():
+    program = Counting(2)
+    advanced(training_on(program), 1)
+    program.begun.clear()
+    training = training_on(program)
+    with training.running_ahead():
+        training.advance()
+        assert begins(program, 10)
 
 
 def test_a_schedule_that_reacts_to_the_curves_waits_for_them():
