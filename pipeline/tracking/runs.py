@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MAX_PARAM_CHARACTERS = 6000
-
 Kept = TypeVar("Kept")
 
 # MLflow shows a metric's value at its largest step. A resumed trial may end at an earlier epoch
