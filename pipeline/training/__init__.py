@@ -15,6 +15,7 @@ from pipeline.training.devices import (  # first: it quiets TensorFlow's import
 
 from pipeline.training.checks import check_model, check_scorers  # isort: skip
 from pipeline.training.apart import runs
+from pipeline.training.architectures import typical_params
 from pipeline.training.engine import Engine, Mode, Program, Setup
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
@@ -25,7 +26,6 @@ from pipeline.training.measure import (
     chosen_engine,
     expected_work,
     measured_engine,
-    typical_params,
 )
 from pipeline.training.recover import (
     Kept,

@@ -17,9 +17,9 @@ from pipeline.nest import Nest
 from pipeline.scoring import Scoring
 from pipeline.spec import StudySpec
 from pipeline.training.adapted import AdaptedLayers, fold_rows
+from pipeline.training.architectures import typical_params
 from pipeline.training.check_parts import check_parts, compared, embedded
 from pipeline.training.learnt import check_layers
-from pipeline.training.measure import typical_params
 from pipeline.training.models import (
     add_variables,
     call_builder,

@@ -20,9 +20,13 @@ from typing import Any
 
 from pipeline.data import Dataset
 from pipeline.folds import Fold
-from pipeline.space import middle, values
+from pipeline.space import values
 from pipeline.spec import StudySpec
-from pipeline.training.architectures import n_architectures
+from pipeline.training.architectures import (
+    n_architectures,
+    typical_of_each_kind,
+    typical_params,
+)
 from pipeline.training.engine import Engine, Mode, NotResident, Setup, XlaRefused
 from pipeline.training.engines import engine_for
 from pipeline.training.keras_engine import KerasEngine
@@ -97,13 +101,6 @@ def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
     )
 
 
-def typical_params(spec: StudySpec) -> dict[str, Any]:
-    """Return one proposal from the middle of the space, without a sampler."""
-    sampled = {name: middle(d) for name, d in spec.sampled.items()}
-    sampled |= {name: middle(d) for name, d in spec.sampled_with(sampled).items()}
-    return spec.params_of(sampled)
-
-
 def chosen_engine(
     spec: StudySpec,
     data: Dataset,
@@ -152,15 +149,24 @@ def _with_measured_mode(
     say: Callable[[str], None],
 ) -> Measured:
     work = expected_work(spec, folds)
-    if spec.engine != "auto":
-        engine, timing = _timed(spec, data, folds, params, spec.engine, say)
+    if spec.engine != "auto" and spec.engine != "plain":
+        engine, timing = _timed(spec, data, folds, [params], spec.engine, say)
         return Measured(engine, timing, _is_set(spec.engine))
     try:
-        first, plain = _timed(spec, data, folds, params, "plain", say)
+        first, plain = _timed(spec, data, folds, [params], "plain", say)
+        kinds: Sequence[Mapping[str, Any]] = [params]
+        if plain.search_secs(work) >= WORTH_MEASURING_SECS:
+            kinds = typical_of_each_kind(spec)
+        if len(kinds) > 1:
+            first, plain = _timed(spec, data, folds, kinds, "plain", say)
     except NotResident as why:
-        engine, timing = _timed(spec, data, folds, params, "stream", say)
+        if spec.engine == "plain":
+            raise
+        engine, timing = _timed(spec, data, folds, [params], "stream", say)
         return Measured(engine, timing, f"no compiled epoch can hold the model: {why.reason}")
-    wish, why_wished = first.program(params).xla_wish
+    if spec.engine == "plain":
+        return Measured(first, plain, _is_set("plain"))
+    wish, why_wished = _wish(first, kinds)
     if wish is False:
         return Measured(first, plain, why_wished)
     expected = plain.search_secs(work)
@@ -169,7 +175,7 @@ def _with_measured_mode(
             first, plain, f"the search needs about {expected:.0f} s without XLA: not worth a trial"
         )
     try:
-        second, xla = _timed(spec, data, folds, params, "xla", say)
+        second, xla = _timed(spec, data, folds, kinds, "xla", say)
     except XlaRefused as why:
         return Measured(first, plain, f"XLA cannot compile the model: {why.reason}")
     if wish:
@@ -180,6 +186,8 @@ def _with_measured_mode(
         f"{xla.compile_secs:.1f} s a program), {expected:.0f} s without "
         f"({1e3 * plain.fold_epoch_secs:.1f} ms, {plain.compile_secs:.1f} s)"
     )
+    if len(kinds) > 1:
+        reason += f", the mean of {len(kinds)} kinds of models"
     if with_xla < REQUIRED_GAIN * expected:
         return Measured(second, xla, reason)
     return Measured(first, plain, reason)
@@ -221,6 +229,12 @@ def _with_measured_validation(
     return Measured(engine, timing, reason)
 
 
+def _wish(engine: KerasEngine, kinds: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str]:
+    """Return whether the models' author wants XLA, and why; one model that must not decides."""
+    wishes = [engine.program(params).xla_wish for params in kinds]
+    return next((wish for wish in wishes if wish[0] is False), wishes[0])
+
+
 def _is_set(mode: Mode) -> str:
     return f"engine={mode!r} is set"
 
@@ -229,26 +243,33 @@ def _timed(
     spec: StudySpec,
     data: Dataset,
     folds: Sequence[Fold],
-    params: Mapping[str, Any],
+    kinds: Sequence[Mapping[str, Any]],
     mode: Mode,
     say: Callable[[str], None],
 ) -> tuple[KerasEngine, Timing]:
+    """Return an engine, and what it takes on average over proposals of each kind."""
     engine = engine_for(Setup(mode), spec, data, folds, say=say)
-    folds = _alike(engine, folds, params)
+    of_kinds = [(_alike(engine, folds, params), params) for params in kinds]
     start = time.perf_counter()
-    training = _training(engine, spec, folds, params)
-    training.advance()
+    for timed, params in of_kinds:
+        _training(engine, spec, timed, params).advance()
     first_secs = time.perf_counter() - start
-    secs = _epoch_secs(engine, spec, folds, params)
-    if len(folds) > 1:
+    n_folds = len(of_kinds[0][0])
+
+    def secs_of_all() -> float:
+        return sum(_epoch_secs(engine, spec, timed, params) for timed, params in of_kinds)
+
+    secs = secs_of_all()
+    if n_folds > 1:
         at_once, engine.lanes = engine.lanes, Lanes(1)
-        secs_in_turn = _epoch_secs(engine, spec, folds, params)
+        secs_in_turn = secs_of_all()
         if secs_in_turn < REQUIRED_GAIN * secs:
             engine.setup = replace(engine.setup, in_turn=True)
             secs = secs_in_turn
         else:
             engine.lanes = at_once
-    return engine, Timing(mode, max(first_secs - secs, 0.0), secs / len(folds))
+    compile_secs = max(first_secs - secs, 0.0) / len(kinds)
+    return engine, Timing(mode, compile_secs, secs / len(kinds) / n_folds)
 
 
 def _epoch_secs(

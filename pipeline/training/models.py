@@ -112,6 +112,15 @@ def _recipe(spec: StudySpec, params: Mapping[str, Any]) -> str:
     return repr(parts)
 
 
+def kind_of(spec: StudySpec, params: Mapping[str, Any]) -> tuple[bool, frozenset[str]]:
+    """Return whether a model runs eagerly, and the kinds of layers that it is made of.
+
+    Raises BadInput where it cannot be made.
+    """
+    model = call_builder(spec, params, seed=0)
+    return model.run_eagerly, frozenset(type(each).__name__ for each in model._flatten_layers())
+
+
 def _without_rate(config: Any) -> Any:
     if isinstance(config, dict):
         return {k: _without_rate(v) for k, v in config.items() if k != "learning_rate"}

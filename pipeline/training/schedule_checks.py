@@ -18,7 +18,7 @@ from pipeline.schedules import (
 )
 from pipeline.space import values
 from pipeline.spec import StudySpec
-from pipeline.training.measure import typical_params
+from pipeline.training.architectures import typical_params
 from pipeline.training.models import inner, optimizer_of
 
 FAR = 2.0

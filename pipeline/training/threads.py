@@ -18,6 +18,7 @@ from pipeline.machine import n_cores
 from pipeline.schedules import updates_per_epoch
 from pipeline.spec import EngineMode, StudySpec
 from pipeline.training.apart import can_copy, in_a_copy
+from pipeline.training.architectures import typical_params
 from pipeline.training.devices import set_up
 from pipeline.training.engine import Setup
 from pipeline.training.measure import (
@@ -26,7 +27,6 @@ from pipeline.training.measure import (
     Timing,
     expected_work,
     measured_engine,
-    typical_params,
 )
 
 WORTH_MEASURING_UPDATES = 2000

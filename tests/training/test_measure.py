@@ -22,9 +22,10 @@ from pipeline.training import (
     resident,
     typical_params,
 )
+from pipeline.training.architectures import typical_of_each_kind
 from pipeline.training.engine import Setup, XlaRefused
 from pipeline.training.measure import Measured, SearchWork, Timing
-from tests.training.models import advanced, all_curves, case, dense
+from tests.training.models import advanced, all_curves, case, compiled, dense, hidden, softmax
 from tests.training.test_equals_fit import own_test_step
 
 
@@ -144,7 +145,7 @@ def test_a_short_search_does_not_try_xla():
 
 @pytest.mark.parametrize(("xla_secs", "mode"), [(0.79, "xla"), (0.81, "plain"), (2.0, "plain")])
 def test_xla_must_gain_a_fifth_of_the_whole_search(monkeypatch, xla_secs, mode):
-    def timed(spec, data, folds, params, mode, say):
+    def timed(spec, data, folds, kinds, mode, say):
         program = SimpleNamespace(xla_wish=(None, ""))
         engine = SimpleNamespace(setup=Setup(mode), program=lambda params: program)
         return engine, Timing(mode, 0.0, 1.0 if mode == "plain" else xla_secs)
@@ -175,6 +176,60 @@ def test_folds_train_in_turn_only_where_that_is_a_fifth_faster(monkeypatch, secs
     assert measured.engine.setup.in_turn is in_turn
     assert measured.engine.lanes.n == (1 if in_turn else 2)
     assert measured.timing.fold_epoch_secs == (secs_in_turn if in_turn else 1.0) / 2
+
+
+# --- several kinds of models ---
+
+
+def of_a_kind(params):
+    layers = {"dense": [], "dropout": [keras.layers.Dropout(0.5)]}.get(params["kind"], [])
+    model = compiled(hidden(), *layers, softmax(), params=params)
+    model.run_eagerly = params["kind"] == "eager"
+    if params["kind"] == "none":
+        raise ValueError("no such model")
+    return model
+
+
+def of_kinds(*kinds, **fields):
+    case_ = case(of_a_kind, params={"kind": kinds[0]})
+    rate = FloatDistribution(1e-3, 1e-1, log=True)
+    # The middle of the choices, which is the last of two, is the first kind.
+    varied = {"learning_rate": rate, "kind": CategoricalDistribution([*kinds[1:], kinds[0]])}
+    space = {**case_.spec.space, **varied, **fields.pop("space", {})}
+    return replace(case_, spec=replace(case_.spec, space=space, **fields))
+
+
+def test_one_proposal_is_typical_of_each_kind_of_layers():
+    spec = of_kinds("dense", "dropout", space={"units": IntDistribution(4, 8)}).spec
+    assert [params["kind"] for params in typical_of_each_kind(spec)] == ["dense", "dropout"]
+    assert typical_of_each_kind(spec)[0] == typical_params(spec)
+    spec = of_kinds("dense", "none").spec
+    assert [params["kind"] for params in typical_of_each_kind(spec)] == ["dense"]
+
+
+def test_a_mode_is_chosen_by_the_mean_of_all_kinds(monkeypatch):
+    def epoch_secs(engine, spec, folds, params):
+        secs = {"plain": {"dense": 1.0, "dropout": 1.0}, "xla": {"dense": 0.1, "dropout": 3.0}}
+        return secs[engine.setup.mode][params["kind"]] * len(folds)
+
+    monkeypatch.setattr(measure, "_epoch_secs", epoch_secs)
+    case_ = of_kinds("dense", "dropout", budget=Budget(n_trials=300))
+    measured = measured_engine(case_.spec, case_.data, case_.folds)
+    assert (measured.timing.mode, measured.timing.fold_epoch_secs) == ("plain", 1.0)
+    assert "1550.0 ms a fold-epoch" in measured.reason
+    assert "the mean of 2 kinds of models" in measured.reason
+    case_ = of_kinds("dense", "dense too", budget=Budget(n_trials=300))  # of the same layers
+    monkeypatch.setattr(measure, "_epoch_secs", lambda engine, spec, folds, params: (
+        0.1 if engine.setup.mode == "xla" else 1.0) * len(folds))  # fmt: skip
+    assert measured_engine(case_.spec, case_.data, case_.folds).timing.mode == "xla"
+
+
+def test_all_stream_where_one_kind_must(monkeypatch):
+    monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 0.0)
+    case_ = of_kinds("dense", "eager", "dropout")
+    measured = measured_engine(case_.spec, case_.data, case_.folds)
+    assert measured.timing.mode == "stream"
+    assert "run_eagerly=True" in measured.reason
 
 
 @pytest.fixture
