@@ -88,7 +88,7 @@ def test_a_transformers_sparse_rows_train_as_an_arrays(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_layers_are_adapted_to_lazy_rows_as_to_an_arrays(kind, tmp_path):
     of_given, of_array = (
-        all_curves(case(dense, data, preprocess=keras.layers.Normalization).trained(2))
+        all_curves(case(dense, data, preprocess=lambda: keras.layers.Normalization()).trained(2))
         for data in (lazy(kind, tmp_path), Dataset(FEW, classes().y))
     )
     np.testing.assert_array_equal(of_given, of_array)
