@@ -60,7 +60,11 @@ class StreamingProgram(KerasProgram):
         self._graphs: list[tf.Graph] = []
         model.steps_per_execution = 1  # more would only save calls, and share a learning rate
         object.__setattr__(model, "train_step", self._noted(model.train_step))
-        object.__setattr__(model, "test_step", self._noted(self._watch.test_step))
+        # Its own test_step may be called by the model's own train_step: it returns what it did.
+        test_step = self._watch.test_step if self._watch.sees_steps else model.test_step
+        object.__setattr__(model, "test_step", self._noted(test_step))
+        again = self._watch.again
+        self._again = again if model.run_eagerly else tf.function(again)
         model.make_train_function(force=True)
         model.make_test_function(force=True)
         self._learn_from_a_step()
@@ -195,8 +199,12 @@ class StreamingProgram(KerasProgram):
         size, seen = self._validation_batch_size, []
         batches = _batches(rows, size, gather)
         for _ in range(0, len(rows), size):
-            logs, of_rows = model.test_function(batches)
-            seen.append(OfRows(*of_rows))
+            logs = model.test_function(batches)
+            if self._watch.sees_steps:
+                logs, of_rows = logs
+                seen.append(OfRows(*of_rows))
+        if self._watch.predictions_missing:
+            seen = [self._again(batch) for batch in _batches(rows, size, gather)]
         return self._scalars("test_step", logs), seen
 
     def _scalars(self, step: str, logs: Any) -> dict[str, float]:

@@ -31,6 +31,7 @@ class Watch:
     losses_missing: why rows' losses are not; "" where they are
     predictions_missing: why predictions take a second pass over the rows; "" where they do not
     row_shape: of a row's prediction; None leaves predictions out
+    sees_steps: whether anything is watched in a test step itself
     """
 
     def __init__(self, model: keras.Model, row_shape: tuple[int, ...] | None = None) -> None:
@@ -40,15 +41,14 @@ class Watch:
         own_step = type(model).test_step is not keras.Model.test_step
         self._again = own_step and row_shape is not None
         self.predictions_missing = "the model has its own test_step" if self._again else ""
+        sees_predictions = row_shape is not None and not own_step
+        self.sees_steps = not self.losses_missing or sees_predictions
 
     def test_step(self, batch: tuple) -> tuple[Any, OfRows]:
         """Run the model's test step on a batch; return its logs, and what was watched."""
         step = type(self._model).test_step
-        if self._again:
-            logs = step(self._model, batch)
-            return logs, OfRows((), tf.cast(self._model.predict_step(batch[:1]), tf.float32))
-        if self.losses_missing and self._row_shape is None:
-            return step(self._model, batch), NOTHING
+        if not self.sees_steps:
+            return step(self._model, batch), self.again(batch)
         seen, compute_loss = [], self._model.compute_loss
 
         def watched(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kw: Any) -> Any:
@@ -63,6 +63,12 @@ class Watch:
         finally:
             object.__delattr__(self._model, "compute_loss")
         return logs, seen[-1]
+
+    def again(self, batch: tuple) -> OfRows:
+        """Return the predictions of a second pass over a batch, if it takes one."""
+        if not self._again:
+            return NOTHING
+        return OfRows((), tf.cast(self._model.predict_step(batch[:1]), tf.float32))
 
     def arrays(self, n_batches: int, batch_size: int) -> OfRows:
         """Return arrays of the graph for what a loop over full batches watches."""
