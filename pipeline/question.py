@@ -157,7 +157,10 @@ def pose(
     """
     placed: Any = {"gpu_share": gpu_share, "deterministic": spec.deterministic}
     # As a new study has them: its data may come from TensorFlow, which keeps what it starts with.
-    training.prepare(threads_of_new(spec, n_workers), **placed)
+    of_operation = spec.operation_threads
+    if of_operation is None and training.runs():  # in a notebook, after another study: they stay
+        of_operation = training.operation_threads()
+    training.prepare(threads_of_new(spec, n_workers), operation_threads=of_operation, **placed)
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed, spec.splitter)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
@@ -165,20 +168,15 @@ def pose(
     if measures and question.is_new:
         found = training.found_apart(spec, development, question.folds, threads=threads)
         question = replace(question, found=found)
-    operation_threads = question.operation_threads or threads
+    of_operation = question.operation_threads or threads
     if spec.operation_threads is None and training.runs():
-        # In a notebook, after another study: they cannot be set any more.
-        if not question.is_new and training.operation_threads() != operation_threads:
+        if not question.is_new and training.operation_threads() != of_operation:
             say(
                 "TensorFlow's operations keep the threads that they have in this process, where "
                 "the study began with others: last bits of convolutions may differ"
             )
-        operation_threads = training.operation_threads()
-    devices = training.set_up(
-        threads,
-        operation_threads=operation_threads,
-        **placed,
-    )
+        of_operation = training.operation_threads()
+    devices = training.set_up(threads, operation_threads=of_operation, **placed)
     training.check_schedules(spec)
     model = training.check_model(spec, development, question.folds[0])
     training.check_scorers(spec, development, question.folds, test)

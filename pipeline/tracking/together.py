@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MAX_TAG_CHARACTERS = 8000
 
+COLUMNS = {"key", "value", "timestamp", "step", "is_nan", "run_uuid"}
+"""Of MLflow's table of metrics."""
+
 
 class Point(NamedTuple):
     """A metric's value at a step."""
@@ -69,12 +72,16 @@ def latest_of(points: Sequence[Point]) -> dict[str, Point]:
 
 
 def _database_of(client: MlflowClient) -> Any:
-    """Return MLflow's own store behind the client if it is an SQLite database, else None."""
+    """Return MLflow's own store behind the client if it is an SQLite database, else None.
+
+    None as well where its table has other columns than those that are known here.
+    """
+    from mlflow.store.tracking.dbmodels.models import SqlMetric
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = getattr(getattr(client, "_tracking_client", None), "store", None)
     is_sqlite = isinstance(store, SqlAlchemyStore) and store.db_type == "sqlite"
-    return store if is_sqlite else None
+    return store if is_sqlite and COLUMNS == {*SqlMetric.__table__.columns.keys()} else None
 
 
 def _insert(database: Any, run_id: str, points: Sequence[Point]) -> None:

@@ -101,6 +101,14 @@ def test_where_the_latest_is_stored_all_before_it_are(store, new_run, monkeypatc
     assert store.client.get_metric_history(run_id, "loss") == []
 
 
+def test_a_table_that_is_not_as_it_was_is_left_to_mlflow(store, new_run, monkeypatch):
+    monkeypatch.setattr(together, "COLUMNS", {*together.COLUMNS, "unit"})
+    monkeypatch.delattr(together, "_insert")
+    run_id = new_run()
+    log(store.client, run_id, [Point("loss", 1.0, n, n) for n in (1, 2)], {}, {})
+    assert len(store.client.get_metric_history(run_id, "loss")) == 2
+
+
 @pytest.mark.parametrize("n_epochs", [1, 2])
 def test_a_run_that_is_not_there_is_refused(store, n_epochs):
     given = [Point("loss", 1.0, n, n) for n in range(n_epochs)]
