@@ -195,7 +195,9 @@ KINDS = {kind.kind: kind for kind in (Metrics, Texts, Status, NewRun, DatasetUse
 
 def send_together(client: MlflowClient, run_id: str, updates: Sequence[Update]) -> None:
     """Log metrics and texts of one run in one go. Raises what MLflow raises."""
-    points, params, tags = [], {}, {}
+    points: list[Point] = []
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
     for update in updates:
         if isinstance(update, Metrics):
             points += update.points()
