@@ -39,17 +39,17 @@ class Store:
         self.events += [(run.run_id, n_epochs) for n_epochs in counts]
 
 
-def log_of(store: Any) -> TrialLog:
+def log_in(store: Any) -> TrialLog:
     return TrialLog(store, store)
 
 
-def trained(n_epochs) -> Any:
+def trained(n_epochs: int) -> Any:
     return SimpleNamespace(n_epochs=n_epochs)
 
 
 def test_epochs_wait_for_the_run_and_its_note_and_are_logged_once():
     store = Store()
-    log = log_of(store)
+    log = log_in(store)
     log.log(trained(1))
     log.log(trained(2))
     assert store.events == []
@@ -63,7 +63,7 @@ def test_epochs_wait_for_the_run_and_its_note_and_are_logged_once():
 def test_a_run_that_is_continued_is_not_noted_again():
     store = Store(note="old")
     store.may_open.set()
-    log = log_of(store)
+    log = log_in(store)
     log.log(trained(2))
     log.opened()
     assert store.events == [("old", 1), ("old", 2)]
@@ -71,7 +71,7 @@ def test_a_run_that_is_continued_is_not_noted_again():
 
 def test_a_run_that_cannot_be_opened_is_told_at_the_next_epoch():
     store = Store(error=StoreUnavailable("deleted"))
-    log = log_of(store)
+    log = log_in(store)
     log.log(trained(1))
     store.may_open.set()
     store.beside.shutdown()

@@ -1,7 +1,6 @@
 """What does it take to log 10,000 epochs of 20 metrics?
 
     python tests/benchmarks/logging_cost.py
-    python tests/benchmarks/logging_cost.py --per-epoch       # and as one call an epoch does it
 
 Trials of made-up metrics go through this program's writer into a new SQLite store as fast as they
 are handed over: nothing is trained. `caller` is what of that the search's own thread spends,
@@ -15,7 +14,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +53,8 @@ class Cost:
         )
 
 
-Log = Callable[[Store, Sequence[dict[str, float]], int], float]
-"""(store, epochs, n_trials) -> seconds of the calling thread, when all is stored."""
-
-
-def by_writer(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -> float:
-    """Log as a search does."""
+def logged(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -> float:
+    """Log as a search does; return the seconds of the calling thread, when all is stored."""
     caller_secs = 0.0
     with tracking.MetricWriter(store.client) as writer:
         study = tracking.StudyRun.open(
@@ -76,22 +71,7 @@ def by_writer(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -
     return caller_secs
 
 
-def by_epoch(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -> float:
-    """Log each epoch by a call of `mlflow.log_metrics`."""
-    import mlflow
-
-    mlflow.set_tracking_uri(store.uri)
-    mlflow.set_experiment("cost")
-    start = time.perf_counter()
-    for _ in range(n_trials):
-        with mlflow.start_run():
-            mlflow.log_params(PARAMS)
-            for n_epochs, metrics in enumerate(epochs, start=1):
-                mlflow.log_metrics(metrics, step=n_epochs)
-    return time.perf_counter() - start
-
-
-def cost_of(log: Log, n_trials: int, n_epochs: int, n_metrics: int) -> Cost:
+def cost_of(n_trials: int, n_epochs: int, n_metrics: int) -> Cost:
     """Log so many epochs a trial in a new store; return what it took."""
     random = np.random.default_rng(0)
     keys = [f"fold_{i // 4}/metric_{i % 4}" for i in range(n_metrics)]
@@ -99,7 +79,7 @@ def cost_of(log: Log, n_trials: int, n_epochs: int, n_metrics: int) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         store = tracking.open_store(None, Path(folder))
         start, processor = time.perf_counter(), time.process_time()
-        caller_secs = log(store, epochs, n_trials)
+        caller_secs = logged(store, epochs, n_trials)
         secs, processor_secs = time.perf_counter() - start, time.process_time() - processor
         return Cost(secs, caller_secs, processor_secs, n_stored(store))
 
@@ -112,26 +92,19 @@ def n_stored(store: Store) -> int:
 
 
 def main() -> int:
-    """Measure, print a line each."""
+    """Measure, print it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=100, help="of a trial")
     parser.add_argument("--metrics", type=int, default=20, help="of an epoch")
-    parser.add_argument("--per-epoch", action="store_true", help="also one call an epoch")
     options = parser.parse_args()
     size = (options.trials, options.epochs, options.metrics)
     if min(size) < 1:
         parser.error("--trials, --epochs and --metrics must be ≥ 1")
-    ways = {"this program's writer": by_writer}
-    if options.per_epoch:
-        ways["mlflow.log_metrics, an epoch a call"] = by_epoch
+    cost = cost_of(*size)
     print(f"{options.trials} trials of {options.epochs} epochs of {options.metrics} metrics:")
-    lost = False
-    for name, log in ways.items():
-        cost = cost_of(log, *size)
-        print(f"{name}: {cost.in_words()}")
-        lost = lost or cost.n_stored != np.prod(size)
-    return int(lost)
+    print(cost.in_words())
+    return int(cost.n_stored != np.prod(size))
 
 
 if __name__ == "__main__":

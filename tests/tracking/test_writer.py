@@ -184,6 +184,24 @@ def test_metrics_gather_before_they_are_written(make_writer):
     assert client.steps() == [("a", [1])]
 
 
+def test_what_comes_while_others_are_written_gathers_again(make_writer):
+    class Puts(FakeClient):
+        def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
+            if not self.written:
+                writer._interval_secs = 1e6
+                writer.put("b", {"loss": 1.0}, 1)
+            super().log_batch(run_id, metrics, params, tags)
+
+    client = Puts()
+    writer = make_writer(client, interval_secs=0.01)
+    writer.put("a", {"loss": 1.0}, 1)
+    assert client.asked.wait(timeout=10)
+    time.sleep(0.05)
+    assert client.steps() == [("a", [1])]
+    writer.close()
+    assert client.steps() == [("a", [1]), ("b", [1])]
+
+
 def test_putting_does_not_wait_for_the_store(make_writer):
     gate = threading.Event()
     client = FakeClient(gate=gate)
