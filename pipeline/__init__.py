@@ -20,6 +20,8 @@ _HOMES = {
     "Refit": "pipeline.refit_length",
     "Registry": "pipeline.registry",
     "When": "pipeline.space",
+    "Ladder": "pipeline.strategy",
+    "FinishBest": "pipeline.strategy",
     "Objective": "pipeline.objective",
     "Dataset": "pipeline.data",
     "BestOfMean": "pipeline.choice",

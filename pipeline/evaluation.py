@@ -1,4 +1,4 @@
-"""One proposal, evaluated: all its folds trained in lockstep until it ends, one way or another."""
+"""One proposal, evaluated: its folds trained in lockstep until it ends, or pauses on a rung."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _evaluated(
     log = TrialLog(proposal, session)
     session.display.trial_started(proposal.number, proposal.params)
     start = time.perf_counter()
-    name = trial_name(proposal.number)
+    name, before = trial_name(proposal.number), session.paused_result(proposal.number)
     if proposal.begin_attempt(session.snapshots.n_epochs(name)) >= MAX_DEATHS:
         trial = Training().ended(
             Outcome.FAILED,
@@ -46,7 +46,7 @@ def _evaluated(
             "it any further: is its memory enough?",
         )
     else:
-        longer = longer_trial(proposal, session)
+        longer = None if session.climbs else longer_trial(proposal, session)
         with session.at(proposal):
             trial = (
                 train(proposal, session, log, name)
@@ -59,7 +59,7 @@ def _evaluated(
         params=proposal.params,
         outcome=trial.outcome,
         curves=trial.curves,
-        seconds=time.perf_counter() - start,
+        seconds=time.perf_counter() - start + (before.seconds if before else 0.0),
         n_updates=trial.n_updates,
         reason=trial.reason,
         horizon_free=trial.horizon_free,
@@ -72,8 +72,13 @@ def _evaluated(
         session.unwritten.keep(name, run.epochs)
     if result.value is not None:
         out_of_fold.keep(session.question, result, trial.row_losses)
-    proposal.tell(result)
-    if result.outcome is not Outcome.INTERRUPTED:
+    if result.outcome is Outcome.PAUSED:
+        proposal.pause(result)
+        proposal.end_attempt()
+        session.drop_snapshots_of_the_last()
+    else:
+        proposal.tell(result)
+    if result.outcome not in (Outcome.INTERRUPTED, Outcome.PAUSED):
         session.snapshots.drop(name)
     run.end(result, session.spec.objective)
     if result.outcome is Outcome.INTERRUPTED:
@@ -81,6 +86,31 @@ def _evaluated(
             session.run.flush()
     session.display.trial_ended(result)
     return result, trial.kept
+
+
+@dataclass(frozen=True)
+class Leg:
+    """How far a proposal is trained now.
+
+    folds: their numbers; None is all of them
+    until: the number of epochs at which it pauses; None is its end
+    """
+
+    folds: tuple[int, ...] | None = None
+    until: int | None = None
+
+    @classmethod
+    def of(cls, proposal: optimization.Proposal, session: Session) -> Leg:
+        """Return the leg up to the proposal's rung: below the last one it is of one fold."""
+        strategy, rung = session.spec.strategy, proposal.rung
+        if strategy is None or rung is None or rung == len(strategy.rungs):
+            return cls()
+        horizon = int(proposal.params["max_epochs"])
+        return cls((strategy.fold,), strategy.n_epochs(rung, horizon))
+
+    def is_over(self, n_epochs: int) -> bool:
+        """Whether it pauses after so many epochs."""
+        return self.until is not None and n_epochs >= self.until
 
 
 @dataclass
@@ -99,6 +129,13 @@ class Training:
     prefix_of: int | None = None
     kept: training.Kept | None = None
 
+    def take(self, lockstep: training.LockstepTraining, session: Session) -> FoldCurves:
+        """Take what the folds have come to together; return the curves."""
+        curves = self.curves = session.curves_of(lockstep)
+        self.n_updates = lockstep.n_updates
+        self.training_mean = lockstep.training_mean()
+        return curves
+
     def ended(self, outcome: Outcome, reason: str) -> Training:
         """Return this with how it ended."""
         self.outcome, self.reason = outcome, reason
@@ -106,21 +143,25 @@ class Training:
 
 
 def train(proposal: optimization.Proposal, session: Session, log: TrialLog, name: str) -> Training:
-    """Train one proposal on all folds in lockstep until it ends, from its last snapshot on.
+    """Train one proposal in lockstep until it ends or pauses, from its last snapshot on.
 
     name: of its snapshots
     """
-    trial = Training()
+    trial, leg = Training(), Leg.of(proposal, session)
     try:
-        lockstep = session.lockstep(proposal.params)
+        lockstep = session.lockstep(proposal.params, leg.folds)
         trial.horizon_free = lockstep.horizon_free
         trial.any_epoch = lockstep.horizon_free or session.spec.choose_within_schedule
         if session.snapshots.restore(name, lockstep):
             at = f"epoch {lockstep.n_epochs}, from its snapshot"
+            if not lockstep.is_level:
+                at += "; folds that are behind catch up"
             session.display.say(f"trial {proposal.number} goes on after {at}")
             log.log(lockstep)
-            means = session.curves_of(lockstep).mean
-            proposal.report_again(means, horizon_free=trial.horizon_free)
+        if lockstep.n_epochs:
+            trial.take(lockstep, session)
+            assert trial.curves is not None
+            proposal.report_again(trial.curves.mean, horizon_free=trial.horizon_free)
     except StoreUnavailable:
         raise
     except Exception as error:  # a proposal may ask for a model that cannot be: others can
@@ -129,8 +170,10 @@ def train(proposal: optimization.Proposal, session: Session, log: TrialLog, name
     if n_before and session.must_stop_trial(proposal, lockstep):
         proposal.end_attempt()
         return trial.ended(Outcome.INTERRUPTED, f"interrupted after epoch {n_before}")
+    if leg.is_over(n_before):  # of a short horizon two rungs may be one
+        return trial.ended(Outcome.PAUSED, f"paused after epoch {n_before}")
     with lockstep.running_ahead():
-        return train_on(proposal, session, log, name, lockstep, trial)
+        return train_on(proposal, session, log, name, lockstep, trial, leg)
 
 
 def train_on(
@@ -140,8 +183,9 @@ def train_on(
     name: str,
     lockstep: training.LockstepTraining,
     trial: Training,
+    leg: Leg,
 ) -> Training:
-    """Train epoch after epoch until the trial ends."""
+    """Train epoch after epoch until the trial ends, or its leg."""
     objective = session.spec.objective
     names = lockstep.program.metric_names
     watched = [names.index(metric) for metric in ("loss", objective.metric)]
@@ -158,14 +202,16 @@ def train_on(
             what = "the loss" if is_loss else objective.metric
             reason = f"diverged: {what} is not finite after epoch {n_epochs}"
             return trial.ended(Outcome.FAILED, reason)
-        curves = trial.curves = session.curves_of(lockstep)
-        trial.training_mean = lockstep.training_mean()
+        curves = trial.take(lockstep, session)
         mean = curves.mean_after(n_epochs)
         session.display.epoch_ended(proposal.number, n_epochs, mean)
         is_last = n_epochs == lockstep.horizon
-        if curves.best_n_epochs == n_epochs if trial.any_epoch else is_last:
+        is_best = curves.best_n_epochs == n_epochs if trial.any_epoch else is_last
+        if is_best and leg.until is None and lockstep.is_level:
             trial.kept = training.Kept(proposal.params, lockstep.snapshot())
-        if is_over(trial, proposal, session, is_last=is_last):
+        if is_over(trial, proposal, session, leg, is_last=is_last):
+            if trial.outcome is Outcome.PAUSED:
+                session.snapshots.keep(name, lockstep, now=True)
             if trial.outcome.has_value:
                 trial.row_losses = lockstep.row_losses()
             return trial
@@ -177,15 +223,22 @@ def train_on(
 
 
 def is_over(
-    trial: Training, proposal: optimization.Proposal, session: Session, *, is_last: bool
+    trial: Training, proposal: optimization.Proposal, session: Session, leg: Leg, *, is_last: bool
 ) -> bool:
-    """Report the mean after the last epoch; say whether the trial ends with it, and note how."""
+    """Report the mean after the last epoch; say whether the trial ends with it, and note how.
+
+    One fold does not end a trial: it may only pause.
+    """
     spec, curves = session.spec, trial.curves
     assert curves is not None
     n_epochs = curves.n_epochs
     mean = curves.mean_after(n_epochs)
     if proposal.report(n_epochs, mean, horizon_free=trial.horizon_free):
         trial.ended(Outcome.PRUNED, f"worse than the others after epoch {n_epochs}")
+    elif leg.is_over(n_epochs):
+        trial.ended(Outcome.PAUSED, f"paused after epoch {n_epochs}")
+    elif leg.until is not None:
+        return False
     elif is_last:
         trial.ended(Outcome.COMPLETED, f"trained {n_epochs} epochs")
     elif trial.any_epoch and spec.early_stopping and spec.early_stopping.should_stop(curves):
@@ -233,7 +286,7 @@ def repeat(
         metrics = tracking.epoch_metrics([metric], scores, rate, weights=trial.curves.weights)
         run.log_epoch(n_epochs, metrics)
         session.display.epoch_ended(proposal.number, n_epochs, trial.curves.mean_after(n_epochs))
-        if is_over(trial, proposal, session, is_last=n_epochs == horizon):
+        if is_over(trial, proposal, session, Leg(), is_last=n_epochs == horizon):
             break
     trial.reason += f"; they are the first of trial {longer.number}, and were not trained again"
     n_epochs = trial.curves.n_epochs if trial.curves else 0

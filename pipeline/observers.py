@@ -28,7 +28,7 @@ class Facts(Display):
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self._facts = facts
-        self._trials: list[TrialResult] = []
+        self._trials: dict[int, TrialResult] = {}
 
     def run_opened(self, url: str) -> None:
         """Note the address."""
@@ -38,13 +38,13 @@ class Facts(Display):
         self, spec: StudySpec, n_folds: int, trials: tuple[TrialResult, ...]
     ) -> None:
         """Note what earlier sessions trained."""
-        self._trials = list(trials)
-        self._facts["costs"] = costs(self._trials)
+        self._trials = {trial.number: trial for trial in trials}
+        self._facts["costs"] = costs(trials)
 
     def trial_ended(self, result: TrialResult) -> None:
         """Note what this one has cost."""
-        self._trials.append(result)
-        self._facts["costs"] = costs(self._trials)
+        self._trials[result.number] = result  # it may have paused before
+        self._facts["costs"] = costs(list(self._trials.values()))
 
     def left_behind(self, what: str) -> None:
         """Note it."""

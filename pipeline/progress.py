@@ -108,8 +108,8 @@ class Terminal(Lines):
         self._console = console
         self._live: Live | None = None
         self._n_folds = 1
-        self._n_before = 0
-        self._done: list[TrialResult] = []
+        self._before: set[int] = set()
+        self._done: dict[int, TrialResult] = {}
         self._running: dict[int, _Running] = {}
         self._start = time.monotonic()
 
@@ -122,7 +122,8 @@ class Terminal(Lines):
     ) -> None:
         """Begin the live part."""
         super().search_started(spec, n_folds, trials)
-        self._n_folds, self._n_before, self._done = n_folds, len(trials), []
+        self._n_folds, self._done = n_folds, {}
+        self._before = {trial.number for trial in trials}
         self._start = time.monotonic()
         self._live = Live(
             console=self._console,
@@ -143,7 +144,7 @@ class Terminal(Lines):
 
     def trial_ended(self, result: TrialResult) -> None:
         """Write the trial's line and count it."""
-        self._done.append(result)
+        self._done[result.number] = result  # it may have paused before
         self._running.pop(result.number, None)
         super().trial_ended(result)
 
@@ -165,7 +166,7 @@ class Terminal(Lines):
                 f"epoch {trial.n_epochs}/{trial.horizon} × {self._n_folds} folds",
                 Text(f"mean {metric} " + (f"{trial.mean:.4f}" if trial.n_epochs else "…")),
             )
-        n_done = self._n_before + len(self._done)
+        n_done = len(self._before | self._done.keys())
         best = self._best
         best_text = "no best yet"
         if best is not None and best.value is not None:
@@ -180,9 +181,9 @@ class Terminal(Lines):
 
     def _pace(self, n_done: int, n_trials: int) -> str:
         seconds = max(time.monotonic() - self._start, 1e-9)
-        n_fold_epochs = sum(t.n_fold_epochs for t in self._done)
+        n_fold_epochs = sum(t.n_fold_epochs for t in self._done.values())
         n_fold_epochs += self._n_folds * sum(t.n_epochs for t in list(self._running.values()))
-        pruned = sum(trial.outcome is Outcome.PRUNED for trial in self._done)
+        pruned = sum(trial.outcome is Outcome.PRUNED for trial in self._done.values())
         left = "…"
         if self._done:
             left = duration(seconds / len(self._done) * (n_trials - n_done))

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline import training
 from pipeline.curves import FoldCurves
 from pipeline.data import Dataset, load
+from pipeline.errors import BadInput
 from pipeline.files import write_whole
 from pipeline.folds import Folds, are_uneven, split, untrained_classes
 from pipeline.machine import n_cores
@@ -218,6 +219,11 @@ def pose_on(
     spec.rule.choose(flat, horizon)
     if spec.registry is not None:
         spec.registry.check_folds(len(folds) // folds.n_repeats)
+    if spec.strategy is not None and spec.strategy.fold >= len(folds):
+        raise BadInput(
+            f"strategy.fold must be one of the {len(folds)} fold(s), counted from 0, got "
+            f"{spec.strategy.fold}"
+        )
     signature = spec.signature(data_fingerprint=data_fingerprint, splits_hash=folds.hash)
     home = source_of(spec.build_model, spec.load_data).home
     code = spec.source.hash

@@ -32,6 +32,7 @@ class Outcome(Enum):
     PRUNED = "pruned: worse than the other trials"
     FAILED = "failed"
     INTERRUPTED = "interrupted: will be continued"
+    PAUSED = "paused: goes on if it is among the best"
 
     @property
     def has_value(self) -> bool:

@@ -47,7 +47,7 @@ from pipeline.confirm import Plan, confirmed, count_confirmed
 from pipeline.data_file import with_study_file
 from pipeline.dry_run import cost_of, page
 from pipeline.ending import Ending
-from pipeline.errors import ExitCode, NoResult, StoreUnavailable, require
+from pipeline.errors import BadInput, ExitCode, NoResult, StoreUnavailable, require
 from pipeline.files import disk_errors
 from pipeline.machine import Ceiling
 from pipeline.nested import NestedResult, in_words, referee
@@ -102,6 +102,10 @@ def search(
     continues.
     """
     require(n_warm_trials >= 0, "n_warm_trials", "≥ 0", n_warm_trials)
+    if spec.strategy is not None and (if_running == "join" or (crew and crew.n_workers > 1)):
+        raise BadInput(
+            "a study with a strategy must be trained by one process, got several workers"
+        )
     display, stop = display or Display(), StopRequest()
     with stop.listening():
         n_workers = crew.n_workers if crew else 1
@@ -183,7 +187,9 @@ def search_on(
             count_confirmed(session)
             complete_runs(session)
             session.begin()
-            kept, ceiling = None, Ceiling(ceiling_alone_mb(crew))
+            # Nobody takes over from a process that pauses trials.
+            successors = crew if session.climbs is None else None
+            kept, ceiling = None, Ceiling(ceiling_alone_mb(successors))
             if crew is not None and crew.n_workers > 1:
                 supervise(crew, session)
             else:

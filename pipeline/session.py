@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ import numpy as np
 from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
+from pipeline.errors import StoreUnavailable
 from pipeline.progress import Display
 from pipeline.question import Question
+from pipeline.results import Outcome, TrialResult, trial_name
 from pipeline.schedules import Constant, given, start_times, updates_per_epoch
 from pipeline.snapshots import Snapshots
 from pipeline.spec import StudySpec
@@ -34,6 +36,7 @@ class Session:
     claims: the trials that this process is at
     beside: a thread for what training need not wait for
     finished: the results of all trials that have ended
+    climbs: where trials stand that pause, if the study has a strategy
     """
 
     question: Question
@@ -49,6 +52,7 @@ class Session:
     claims: optimization.Claims
     finished: optimization.Finished
     beside: Executor
+    climbs: optimization.Climbs | None
 
     @classmethod
     def of(
@@ -65,15 +69,19 @@ class Session:
 
         deadline: by the monotonic clock; None is the budget's time from now on
         """
-        spec, folder = question.spec, question.folder
+        spec, folder, n_folds = question.spec, question.folder, len(question.folds)
+        climbs = None
+        if spec.strategy is not None:
+            climbs = optimization.Climbs(study, spec, spec.strategy, n_folds)
         return cls(
             question, study, *engine, run, display, stop,
             Snapshots(folder / "snapshots", say=display.say),
             Unwritten(folder / "unwritten"),
-            Spending(spec, len(question.folds), deadline),
+            Spending(spec, n_folds, deadline),
             optimization.Claims(folder / "claims"),
             optimization.Finished(study, spec),
             ThreadPoolExecutor(1, thread_name_prefix="beside"),
+            climbs,
         )  # fmt: skip
 
     @property
@@ -83,7 +91,8 @@ class Session:
 
     def begin(self) -> None:
         """Tell the display how much there is, and what was done before."""
-        self.display.search_started(self.spec, len(self.question.folds), self.finished.all())
+        trials = (*self.finished.all(), *self.paused())
+        self.display.search_started(self.spec, len(self.question.folds), trials)
 
     def must_stop(
         self, n_fold_epochs: int = 0, n_updates: int = 0, *, answering: bool = False
@@ -106,9 +115,13 @@ class Session:
 
         What other workers' trials have had by now counts too.
         """
-        n_fold_epochs, n_updates = len(lockstep.states) * lockstep.n_epochs, lockstep.n_updates
+        n_fold_epochs, n_updates = lockstep.n_fold_epochs, lockstep.n_updates
+        if before := self.paused_result(proposal.number):  # counted up to where it paused
+            more = n_fold_epochs - before.n_fold_epochs, n_updates - before.n_updates
+            return self.must_stop(*(max(0, each) for each in more))
         budget, n_others = self.spec.budget, 0
-        if budget.max_fold_epochs is not None or budget.max_updates is not None:
+        is_limited = budget.max_fold_epochs is not None or budget.max_updates is not None
+        if is_limited and self.climbs is None:  # or there are no others
             n_others = len(lockstep.states) * optimization.epochs_begun(
                 self.study, self.spec, but=proposal.number
             )
@@ -119,10 +132,53 @@ class Session:
         """Return a trial that nobody is at, or a new one; None when the budget's are all begun."""
         study, claims = self.study, self.claims
         with claims.asking():
+            if self.climbs is not None:
+                left = self.spending.left(self.finished.all())
+                step = self.climbs.next_step(is_taken=claims.is_taken, left=left)
+                return None if step is None else self.climbs.proposal(step, take=claims.take)
             left = any(not claims.is_taken(trial.number) for trial in optimization.begun(study))
             if not left and not optimization.n_to_begin(study, self.spec):
                 return None
             return optimization.next_proposal(study, self.spec, take=claims.take)
+
+    def paused(self) -> list[TrialResult]:
+        """Return the trials that are paused, in order of number."""
+        return self.climbs.paused() if self.climbs else []
+
+    def paused_result(self, number: int) -> TrialResult | None:
+        """Return what a trial had come to when it paused; None if it is not one that did."""
+        return self.climbs.paused_result(number) if self.climbs else None
+
+    def drop_snapshots_of_the_last(self) -> None:
+        """Drop the states of paused trials that others are before, and say so."""
+        assert self.climbs is not None
+        first = self.climbs.in_line()
+        for trial in self.climbs.paused():
+            name = trial_name(trial.number)
+            if trial.number not in first and self.snapshots.has(name):
+                self.snapshots.drop(name)
+                self.display.say(f"trial {trial.number} is far from going on: its state is dropped")
+
+    def end_paused(self) -> None:
+        """End the trials that are still paused when the search is over, as pruned ones.
+
+        MLflow first: if this process dies in between, they are paused, and ended by the next one.
+        """
+        assert self.climbs is not None
+        ended = [
+            replace(trial, outcome=Outcome.PRUNED, reason=f"{trial.reason}: others were better")
+            for trial in self.climbs.paused()
+        ]
+        for trial in ended:
+            run_id = optimization.run_id_of(self.study, trial.number)
+            run = self.run.start_trial(trial.number, trial.params, run_id=run_id)
+            run.end(trial, self.spec.objective)
+        if ended:
+            with suppress(StoreUnavailable):  # said at the end, when all else is done
+                self.run.flush()
+            self.display.say(f"{len(ended)} trial(s) that were paused are not trained further")
+        for trial in ended:
+            self.climbs.end(trial)
 
     def leave(self) -> None:
         """Leave everything so that the same command continues: for a process that must end now."""
@@ -153,22 +209,30 @@ class Session:
         counts: Iterable[int],
     ) -> None:
         """Log what a training gave after each of these numbers of epochs, unless it was before."""
-        names = lockstep.program.metric_names
+        names, folds = lockstep.program.metric_names, lockstep.folds
         for n_epochs in counts:
             scores, rate = lockstep.metrics_after(n_epochs), lockstep.learning_rate_in(n_epochs)
-            metrics = tracking.epoch_metrics(names, scores, rate, weights=self.question.weights)
+            if self._has_all_folds(lockstep):
+                weights = self.question.weights
+                metrics = tracking.epoch_metrics(names, scores, rate, folds=folds, weights=weights)
+            else:
+                metrics = tracking.epoch_metrics(names, scores, rate, folds=folds)
+                metrics = tracking.alone(metrics, *folds)
             run.log_epoch(n_epochs, metrics)
 
-    def lockstep(self, params: Mapping[str, Any]) -> training.LockstepTraining:
+    def lockstep(
+        self, params: Mapping[str, Any], only: Sequence[int] | None = None
+    ) -> training.LockstepTraining:
         """Return a trial's training on all folds, before its first epoch.
 
+        only: the folds that are trained, if not all of them are
         Raises BadInput when the model cannot be built or does not fit the data.
         """
         spec, folds = self.spec, self.question.folds
         return training.LockstepTraining(
             self.engine.program(params),
             params,
-            folds,
+            folds if only is None else [folds[index] for index in only],
             spec=spec,
             keeps_row_losses=out_of_fold.can_be_kept(spec, folds, int(params["max_epochs"])),
         )
@@ -191,9 +255,13 @@ class Session:
         objective = self.spec.objective
         values = lockstep.history(objective.metric)
         finite = np.logical_and.accumulate(np.isfinite(values).all(axis=0))
-        question = self.question
-        n_repeats, weights = question.folds.n_repeats, question.weights
-        return FoldCurves(values[:, finite], objective, n_repeats=n_repeats, weights=weights)
+        n_repeats, weights = self.question.folds.n_repeats, self.question.weights
+        if not self._has_all_folds(lockstep):
+            n_repeats, weights = 1, None
+        return FoldCurves(values[:, finite], objective, lockstep.folds, n_repeats, weights)
+
+    def _has_all_folds(self, lockstep: training.LockstepTraining) -> bool:
+        return len(lockstep.folds) == len(self.question.folds)
 
 
 def engine_of(study: Any, question: Question, display: Display) -> tuple[training.Engine, str]:

@@ -104,6 +104,10 @@ class Snapshots:
         self._last_write = self._clock()
         return True
 
+    def has(self, name: str) -> bool:
+        """Whether anything was kept under this name."""
+        return self._path(name).exists()
+
     def n_epochs(self, name: str) -> int:
         """Return the epochs of what was kept under this name, 0 where nothing readable was."""
         path = self._path(name)

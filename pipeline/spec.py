@@ -10,11 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from pipeline.choice import BestOfMean, Rule
 from pipeline.early_stopping import EarlyStopping
@@ -37,6 +33,7 @@ from pipeline.registry import Registry
 from pipeline.schedules import declared, functions_in
 from pipeline.signature import canonical, shown
 from pipeline.space import applying, check_space, is_number, is_whole, largest, values
+from pipeline.strategy import Strategy, check_strategy
 from pipeline.study_file import Source, source_of
 
 SCHEDULE = "schedule"
@@ -104,6 +101,8 @@ class StudySpec:
         annealed end is what its horizon was chosen for
     sampler: seed -> Optuna sampler; None is TPE
     pruner: an Optuna pruner; None is the median with a warm-up of a ninth of the horizon
+    strategy: which trial is trained next, and how far: a `Ladder` or `FinishBest`, whose trials
+        pause and are not pruned; None trains each until it ends or is pruned
     rule: which epoch to choose from the best trial's curves
     registry: register the refit model, and when it becomes the champion; None does not
     keep_checkpoints: of how many of the best trials, or "all", the fold models are kept in MLflow,
@@ -137,6 +136,7 @@ class StudySpec:
     choose_within_schedule: bool = False
     sampler: Callable[[int], Any] | None = None
     pruner: Any = None
+    strategy: Strategy | None = None
     rule: Rule = field(default_factory=BestOfMean)
     budget: Budget = field(default_factory=Budget)
     refit: Refit = field(default_factory=Refit)
@@ -162,6 +162,7 @@ class StudySpec:
         object.__setattr__(self, "scorers", scorers)
         object.__setattr__(self, "objective", self.objective.directed(scorers))
         self._declare_schedule()
+        check_strategy(self.strategy, self.pruner, self.schedule)
         require_count("batch_size", self.batch_size)
         for name in ("choose_within_schedule", "range_test", "deterministic"):
             value = getattr(self, name)
@@ -267,7 +268,7 @@ class StudySpec:
 
         Space, splits, objective, seed, engine mode, data, the source of the loader, the builder
         and the local modules they import, and what shapes training. Not the budget, the rule, the
-        refit, the sampler and the pruner: changing those continues the study.
+        refit, the sampler, the pruner and the strategy: changing those continues the study.
         """
         parts = {
             "name": self.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +13,10 @@ from pipeline.spec import StudySpec
 
 REFIT_FACTOR = 1.25
 """An epoch of the refit has about this many times a fold's rows: K/(K − 1) for five folds."""
+
+
+MIN_LEGS = 3
+"""Trainings that were counted, from which on their median says how fast others will be."""
 
 
 @dataclass
@@ -27,13 +33,15 @@ class Spending:
     ended_by: str = ""
     clock: Callable[[], float] = field(default=lambda: time.monotonic())
     _start: float = field(init=False)
+    _counted_at: float = field(init=False)
+    _legs: list[float] = field(default_factory=list, init=False)
     _n_here: int = field(default=0, init=False)
     _searched: tuple[int, int] = field(default=(0, 0), init=False)
     _kept_back: float = field(default=0.0, init=False)
     _besides: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._start = self.clock()
+        self._start = self._counted_at = self.clock()
         if self.deadline is None and self.spec.budget.timeout_secs is not None:
             self.deadline = self._start + self.spec.budget.timeout_secs
 
@@ -47,16 +55,21 @@ class Spending:
         """Of the same."""
         return self._searched[1] + sum(n for _, n in self._besides.values())
 
-    def count(self, trials: Sequence[TrialResult], *, here: TrialResult | None = None) -> None:
-        """Count the finished trials, of all sessions and workers; `here` was trained by this one.
+    def count(self, trials: Sequence[TrialResult], *, n_here: int = 0) -> None:
+        """Count what was trained of the trials, of all sessions and workers.
 
+        n_here: fold-epochs of that which this process has trained since it last counted
         What the best one's answer takes is kept back.
         """
         self._searched = (
             sum(trial.n_fold_epochs for trial in trials),
             sum(trial.n_updates for trial in trials),
         )
-        self._n_here += here.n_fold_epochs if here else 0
+        self._n_here += n_here
+        now = self.clock()
+        if n_here:
+            self._legs.append((now - self._counted_at) / n_here)
+        self._counted_at = now
         self._keep_back_for(next(iter(ranked(trials, self.spec.objective)), None))
 
     def count_besides(self, what: str, n_fold_epochs: int, n_updates: int) -> None:
@@ -73,6 +86,26 @@ class Spending:
         rest = self.n_folds * (best.horizon - best.best_n_epochs)
         seeds = self.spec.refit.n_seeds if self.spec.refit.enabled else 0
         self._kept_back = rest + REFIT_FACTOR * seeds * best.best_n_epochs
+
+    def left(self, finished: Sequence[TrialResult]) -> float:
+        """Return the fold-epochs that are left for trials, as far as the budget limits them.
+
+        Where no trial has ended, the refit of a longest one is kept back. One epoch of all folds
+        is looked ahead, as in `over`.
+        """
+        budget, kept_back = self.spec.budget, self._kept_back
+        if not any(trial.value is not None for trial in finished) and self.spec.refit.enabled:
+            kept_back = REFIT_FACTOR * self.spec.refit.n_seeds * self.spec.longest_horizon
+        left = [math.inf]
+        if budget.max_fold_epochs is not None:
+            left.append(budget.max_fold_epochs - self.n_fold_epochs)
+        if budget.max_updates is not None and self.n_updates:
+            per_epoch = self.n_updates / self.n_fold_epochs
+            left.append((budget.max_updates - self.n_updates) / per_epoch)
+        # The first legs compile, and say little of the others.
+        if self.deadline is not None and len(self._legs) >= MIN_LEGS:
+            left.append((self.deadline - self.clock()) / max(statistics.median(self._legs), 1e-9))
+        return min(left) - kept_back - self.n_folds
 
     def over(self, n_fold_epochs: int = 0, n_updates: int = 0, *, answering: bool = False) -> str:
         """Return which budget is over, in words; "" while none is.

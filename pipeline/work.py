@@ -35,26 +35,30 @@ def run_trials(session: Session, ceiling: Ceiling) -> training.Kept | None:
     """
     spec, budget = session.spec, session.spec.budget
     trials = session.finished.all()
-    session.spending.count(trials)
+    session.spending.count([*trials, *session.paused()])
     kept, before = None, {trial.number for trial in trials}
     while not (session.must_stop() or ceiling.is_reached):
         proposal = session.next_proposal()
         if proposal is None:
-            if not optimization.begun(session.study):
+            if session.climbs or not optimization.begun(session.study):
                 break
             # Others are at the last trials: one of them may die.
             time.sleep(POLL_SECS)
             continue
+        paused = session.paused_result(proposal.number)
         result, states = evaluate(proposal, session)
         if result.outcome is Outcome.INTERRUPTED:
             break
         trials = session.finished.all()
-        session.spending.count(trials, here=result)
+        n_here = result.n_fold_epochs - (paused.n_fold_epochs if paused else 0)
+        session.spending.count([*trials, *session.paused()], n_here=n_here)
         best = optimization.best(trials, spec)
         if best is not None and best.number == result.number:
             kept = states
         raise_after_failures(trials, before, budget)
         ceiling.look()
+    if session.climbs and session.stop.signal is None:
+        session.end_paused()
     trials = session.finished.all()
     if session.stop.signal is not None:
         raise Interrupted(

@@ -65,7 +65,9 @@ class Crew:
     def of(cls, options: argparse.Namespace, spec: StudySpec, folder: Path) -> Crew:
         """Return the crew that the command line asks for."""
         n = options.workers
-        if n == "auto":
+        if n == "auto" and spec.strategy is not None:
+            n = 1
+        elif n == "auto":
             n_folds = expected_n_folds(spec.splitter)
             n = n_workers_for(len(training.GPUS), spec.threads, n_folds, spec.budget.n_trials)
         return cls(n, arguments_of(options), folder)

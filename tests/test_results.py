@@ -60,6 +60,7 @@ def study(best: TrialResult, refit: RefitResult | None = None) -> StudyResult:
         (Outcome.PRUNED, None),
         (Outcome.FAILED, None),
         (Outcome.INTERRUPTED, None),
+        (Outcome.PAUSED, None),
     ],
 )
 def test_a_trial_has_a_value_if_and_only_if_it_was_completed_or_stopped_early(outcome, value):
@@ -108,6 +109,7 @@ def test_outcomes_are_labelled_in_words():
         "pruned",
         "failed",
         "interrupted",
+        "paused",
     ]
     assert all(" " in outcome.value or outcome is Outcome.FAILED for outcome in Outcome)
 

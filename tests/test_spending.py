@@ -1,5 +1,6 @@
 """What a budget allows, what is kept back for the answer, and by how much it is overshot."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -29,7 +30,9 @@ def unfinished(best: TrialResult) -> TrialResult:
 
 
 def spending(now=lambda: 0.0, refit=Refit(), **budget) -> Spending:  # noqa: B008 - it is frozen
-    spec = SimpleNamespace(budget=Budget(**budget), refit=refit, objective=Objective())
+    spec = SimpleNamespace(
+        budget=Budget(**budget), refit=refit, objective=Objective(), longest_horizon=10
+    )
     return Spending(spec, N_FOLDS, clock=now)  # type: ignore[arg-type]
 
 
@@ -59,7 +62,7 @@ def test_updates_are_never_overshot(most):
 
 def test_every_sessions_epochs_count():
     budget = spending(max_fold_epochs=150)
-    budget.count([unfinished(trial())] * 2, here=trial())
+    budget.count([unfinished(trial())] * 2, n_here=trial().n_fold_epochs)
     assert epochs_until_over(budget) == 10
     budget.count_besides("winner", 15, 0)
     budget.count_besides("winner", 20, 0)
@@ -68,7 +71,7 @@ def test_every_sessions_epochs_count():
 
 def test_the_answer_is_kept_back_and_may_be_spent_on_it():
     budget = spending(max_fold_epochs=150)
-    budget.count([trial()], here=trial())
+    budget.count([trial()], n_here=trial().n_fold_epochs)
     kept_back = N_FOLDS * (10 - 4) + REFIT_FACTOR * 4
     assert N_FOLDS * epochs_until_over(budget) == 150 - 50 - kept_back
     assert budget.over(65) == "max_fold_epochs=150"
@@ -85,10 +88,32 @@ def test_without_a_refit_less_is_kept_back():
     assert epochs_until_over(most) < epochs_until_over(least)
 
 
+def test_what_is_left_for_trials_is_what_no_budget_forbids():
+    now = [0.0]
+    assert spending().left([]) == math.inf
+    budget = spending(lambda: now[0], max_fold_epochs=150, timeout_secs=100.0)
+    refit = REFIT_FACTOR * budget.spec.longest_horizon
+    assert budget.left([]) == 150 - refit - N_FOLDS  # no trial has ended yet
+    budget.count([trial()], n_here=50)
+    kept_back = N_FOLDS * (10 - 4) + REFIT_FACTOR * 4
+    assert budget.left([trial()]) == 150 - 50 - kept_back - N_FOLDS
+    for now[0] in (50.0, 60.0, 70.0, 80.0):  # the first ones compile; then a second each
+        budget.count([trial()], n_here=10)
+    assert budget.left([trial()]) == 20 - kept_back - N_FOLDS
+
+
+def test_what_is_left_is_never_cut_short():
+    """A step that costs what is left is trained to its end, one fold's as well as all folds'."""
+    budget = spending(max_fold_epochs=150)
+    budget.count([trial()])
+    left = budget.left([trial()])
+    assert all(not budget.over(n) for n in range(int(left) + 1))
+
+
 def test_time_is_kept_back_at_the_speed_that_was_measured():
     now = [0.0]
     budget = spending(lambda: now[0], timeout_secs=100.0)
-    budget.count([trial()], here=trial())  # keeps back 35 fold-epochs
+    budget.count([trial()], n_here=trial().n_fold_epochs)  # keeps back 35 fold-epochs
     now[0] = 50.0  # a second each
     assert budget.over() == ""
     now[0] = 60.0  # 1.2 seconds each: 42 for the answer
@@ -111,6 +136,6 @@ def test_no_more_than_half_of_the_time_is_kept_back():
     now = [0.0]
     budget = spending(lambda: now[0], timeout_secs=100.0)
     best = trial(n_epochs=1, best=1, horizon=1000)
-    budget.count([best], here=best)
+    budget.count([best], n_here=best.n_fold_epochs)
     now[0] = 49.0
     assert budget.over() == ""

@@ -1,6 +1,7 @@
 """Optuna: where studies are stored, how parameters are proposed, which trials are cut short."""
 
 from pipeline.optimization.claims import Claims
+from pipeline.optimization.climbs import Climbs
 from pipeline.optimization.insight import N_FOR_IMPORTANCES, importances, spans
 from pipeline.optimization.journal import mend_journal
 from pipeline.optimization.queue import best_params, enqueue
@@ -25,6 +26,7 @@ from pipeline.optimization.trials import (
 __all__ = [
     "N_FOR_IMPORTANCES",
     "Claims",
+    "Climbs",
     "Finished",
     "Proposal",
     "begun",

@@ -48,7 +48,7 @@ class Claims:
 
     def is_taken(self, number: int) -> bool:
         """Whether another worker is at the trial. Only while asking."""
-        if number in self._held:
+        if number in self._held or not self._path(number).exists():
             return False
         if mine := self.take(number):
             self._let_go(number)

@@ -36,7 +36,7 @@ class Finished:
         """Return those that have finished by now, in order of number."""
         for trial in self._study.get_trials(deepcopy=False, states=tuple(set(STATES.values()))):
             if trial.number not in self._results:
-                self._results[trial.number] = _result(trial, self._spec)
+                self._results[trial.number] = result_of(trial, self._spec)
         return tuple(self._results[number] for number in sorted(self._results))
 
 
@@ -50,7 +50,8 @@ def best(results: Sequence[TrialResult], spec: StudySpec) -> TrialResult | None:
     return next(iter(ranked(results, spec.objective)), None)
 
 
-def _result(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
+def result_of(trial: FrozenTrial, spec: StudySpec) -> TrialResult:
+    """Return what a trial was last told to have come to."""
     note = trial.user_attrs.get("result")
     if note is None:
         raise StoreUnavailable(

@@ -8,8 +8,8 @@ for proposal in iter(lambda: next_proposal(study, spec), ...):
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.errors import BadInput, StudyFailed
 from pipeline.optimization.alike import HORIZON_FREE, study_of_alike
+from pipeline.optimization.ranked import study_of_ranked
 from pipeline.optimization.storage import readable_errors
 from pipeline.optimization.stored import N_SHARES, STATES
 from pipeline.results import TrialResult
@@ -35,11 +36,16 @@ LAID_OUT = (optuna.samplers.GridSampler, optuna.samplers.QMCSampler)
 each would take its point from another layout. How many points are used is kept in the study."""
 
 
+RUNG = "rung"
+"""Note on a trial: how many rungs of the study's strategy it has reached."""
+
+
 class Proposal:
     """One trial to evaluate.
 
     number: counts from 0 over all sessions of the study
     params: every parameter, fixed ones included
+    rung: up to which rung of the study's strategy it is to be trained now; None is to its end
     """
 
     def __init__(self, trial: Trial, spec: StudySpec) -> None:
@@ -50,6 +56,7 @@ class Proposal:
         )
         self.number: int = trial.number
         self.params = spec.params_of(trial.params)
+        self.rung: int | None = None
 
     @property
     def note(self) -> dict[str, Any]:
@@ -93,6 +100,8 @@ class Proposal:
             self._report(mean, step)
         if step < self._last_step:
             return False
+        if self._spec.strategy is not None:  # its trials pause
+            return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False
         study = study_of_alike(self._trial.study, horizon_free=horizon_free)
@@ -122,6 +131,11 @@ class Proposal:
             # loop. The trial is stored by then; see `exhausted`.
             if not study.trials[self.number].state.is_finished():
                 raise
+
+    def pause(self, result: TrialResult) -> None:
+        """Keep what a trial has come to on its rung: it may go on."""
+        self.tell(result)
+        self.write_note(RUNG, self.rung)  # last: whoever misses it takes the step again, in vain
 
     def _report(self, mean: float, step: int) -> None:
         with readable_errors():
@@ -159,21 +173,53 @@ def next_proposal(
     take: claims the trial of a number; False when another worker is at it
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    running = list(itertools.islice((trial for trial in running if take(trial.number)), 1))
-    # The sampler is made anew for each trial, from (seed, number): where a session begins and ends
-    # does not change what is proposed.
+    for trial in running:
+        if take(trial.number):
+            return continued_proposal(study, spec, trial.number)
+    return new_proposal(study, spec, take=take)
+
+
+def continued_proposal(study: optuna.Study, spec: StudySpec, number: int) -> Proposal:
+    """Return a trial that was left running."""
+    with _sampling(study, spec, number):
+        running = study.get_trials(deepcopy=False)[number]
+        return Proposal(_continued(study, running, spec), spec)
+
+
+def new_proposal(
+    study: optuna.Study,
+    spec: StudySpec,
+    *,
+    take: Callable[[int], bool] = lambda number: True,
+    places: Mapping[int, int] | None = None,
+) -> Proposal:
+    """Return an enqueued trial, or a new one.
+
+    take: claims the trial of a number
+    places: of trials by number, 0 for the best, if the sampler is to learn from them and not from
+        values, which only ended trials have
+    """
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    begun = [*running, *waiting]
-    number = begun[0].number if begun else len(study.get_trials(deepcopy=False))
+    number = waiting[0].number if waiting else len(study.get_trials(deepcopy=False))
+    with _sampling(study, spec, number):
+        seen = study if places is None else study_of_ranked(study, places)
+        asked = _suggested(seen.ask(), spec)
+        take(asked.number)
+        return Proposal(Trial(study, asked._trial_id), spec)
+
+
+@contextmanager
+def _sampling(study: optuna.Study, spec: StudySpec, number: int) -> Iterator[None]:
+    """Propose the trial of this number in the block; errors of the sampler are readable.
+
+    The sampler is made anew for each trial, from (seed, number): where a session begins and ends
+    does not change what is proposed.
+    """
     study.sampler = make_sampler(spec, number)
     study.pruner = spec.pruner or optuna.pruners.MedianPruner()
     try:
         with readable_errors():
-            if running:
-                return Proposal(_continued(study, running[0], spec), spec)
-            asked = _suggested(study.ask(), spec)
-            take(asked.number)
-            return Proposal(asked, spec)
+            yield
     except (ImportError, ValueError) as error:
         # Samplers may fail late, when they first look at other trials: then there is something.
         kind = StudyFailed if number else BadInput

@@ -20,7 +20,17 @@ NEUTRAL = "#7d8590"
 own colours, from `page.js`."""
 
 Mark = Literal[
-    "line", "dash", "band", "box", "star", "circle", "diamond", "inverted_triangle", "x", "square"
+    "line",
+    "dash",
+    "band",
+    "box",
+    "star",
+    "circle",
+    "diamond",
+    "inverted_triangle",
+    "triangle",
+    "x",
+    "square",
 ]
 
 OF_OUTCOME = {
@@ -29,6 +39,7 @@ OF_OUTCOME = {
     Outcome.PRUNED: NEUTRAL,
     Outcome.FAILED: "#CC79A7",
     Outcome.INTERRUPTED: "#E69F00",
+    Outcome.PAUSED: "#F0E442",
 }
 
 MARKER_OF: dict[Outcome, Mark] = {
@@ -37,6 +48,7 @@ MARKER_OF: dict[Outcome, Mark] = {
     Outcome.PRUNED: "inverted_triangle",
     Outcome.FAILED: "x",
     Outcome.INTERRUPTED: "square",
+    Outcome.PAUSED: "triangle",
 }
 
 FONT = "system-ui, sans-serif"

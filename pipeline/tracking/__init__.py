@@ -24,7 +24,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from pipeline.tracking.lookup import SIGNATURE_TAG, end_left_running, has_run
 from pipeline.tracking.models import checkpoints, log_checkpoint, log_fitted_model
 from pipeline.tracking.provenance import provenance
-from pipeline.tracking.records import epoch_metrics
+from pipeline.tracking.records import alone, epoch_metrics
 from pipeline.tracking.registry import (
     Version,
     give_alias,
@@ -43,9 +43,10 @@ from pipeline.tracking.removal import (
     shrink,
     size_of,
 )
-from pipeline.tracking.runs import StudyRun, TrialRun
+from pipeline.tracking.runs import StudyRun
 from pipeline.tracking.store import Store, open_store
 from pipeline.tracking.summary import scores_of, study_summary
+from pipeline.tracking.trial_run import TrialRun
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.upload import Sent, readdress, send_unsent, waiting_for
 from pipeline.tracking.views import experiment_tags
@@ -62,6 +63,7 @@ __all__ = [
     "TrialRun",
     "Unsent",
     "Version",
+    "alone",
     "checkpoints",
     "deleted_by_hand",
     "end_left_running",

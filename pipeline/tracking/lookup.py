@@ -144,7 +144,10 @@ def find_trial(client: MlflowClient, experiment_id: str, run_id: str) -> Run | N
     return None if run.info.lifecycle_stage == "deleted" else run
 
 
-def last_epoch_in(client: MlflowClient, run_id: str) -> int:
-    """Return the number of epochs that the run has whole; 0 when it has none."""
-    history = client.get_metric_history(run_id, EPOCH_MARK)
+def last_epoch_in(client: MlflowClient, run_id: str, mark: str = EPOCH_MARK) -> int:
+    """Return the number of epochs that the run has whole; 0 when it has none.
+
+    mark: the metric that such an epoch has as its last
+    """
+    history = client.get_metric_history(run_id, mark)
     return max((point.step for point in history), default=0)

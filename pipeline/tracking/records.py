@@ -13,7 +13,11 @@ from pipeline.curves import contributions
 from pipeline.objective import Objective
 from pipeline.results import Outcome, TrialResult
 
-RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+RunStatus = Literal["FINISHED", "FAILED", "KILLED", "SCHEDULED"]
+
+# MLflow shows a metric's value at its largest step. A resumed trial may end at an earlier epoch
+# than it was interrupted at, so all summaries are at one step, and the last written is shown.
+SUMMARY_STEP = 0
 
 EPOCH_MARK = "learning_rate"
 """The metric that every epoch has, and its last: where it is stored, the whole epoch is."""
@@ -47,7 +51,7 @@ def epoch_metrics(
     values = np.where(np.isfinite(values), values, np.nan)
     keys = [storable_key(name) for name in metric_names]
     metrics = {
-        f"fold_{fold}/{key}": float(value)
+        f"{_of_fold(fold)}{key}": float(value)
         for fold, row in zip(folds, values, strict=True)
         for key, value in zip(keys, row, strict=True)
     }
@@ -57,6 +61,39 @@ def epoch_metrics(
             metrics[f"{key}_standard_error"] = float(column.std(ddof=1) / math.sqrt(len(folds)))
     metrics[EPOCH_MARK] = storable_value(learning_rate)
     return metrics
+
+
+def alone(metrics: Mapping[str, float], fold: int) -> dict[str, float]:
+    """Return of an epoch's metrics what belongs to one fold, trained before there are others.
+
+    There is no mean yet. Its mark is its own, so that the whole epoch may come later.
+    """
+    own = {key: value for key, value in metrics.items() if key.startswith(_of_fold(fold))}
+    return {**own, mark_of(fold): metrics[EPOCH_MARK]}
+
+
+def without_fold(metrics: Mapping[str, float], fold: int) -> dict[str, float]:
+    """Return of an epoch's metrics those that do not belong to one fold."""
+    return {key: value for key, value in metrics.items() if not key.startswith(_of_fold(fold))}
+
+
+def mark_of(fold: int) -> str:
+    """Return the metric that every epoch has which a fold trained alone, as its last."""
+    return f"{_of_fold(fold)}{EPOCH_MARK}"
+
+
+def fold_alone(metrics: Mapping[str, float]) -> int | None:
+    """Return the fold that `alone` was given; None where the epoch is whole."""
+    if EPOCH_MARK in metrics:
+        return None
+    marked = (
+        key.removesuffix(f"/{EPOCH_MARK}") for key in metrics if key.endswith(f"/{EPOCH_MARK}")
+    )
+    return next((int(fold.removeprefix("fold_")) for fold in marked), None)
+
+
+def _of_fold(fold: int) -> str:
+    return f"fold_{fold}/"
 
 
 def trial_summary(
@@ -99,6 +136,8 @@ def status_of(outcome: Outcome) -> RunStatus:
             return "FAILED"
         case Outcome.INTERRUPTED:
             return "KILLED"
+        case Outcome.PAUSED:
+            return "SCHEDULED"
         case _:
             return "FINISHED"
 
@@ -106,6 +145,11 @@ def status_of(outcome: Outcome) -> RunStatus:
 def storable_value(value: float) -> float:
     """Return `value` as a float, NaN in place of ±infinity."""
     return float(value) if math.isfinite(value) else math.nan
+
+
+def storable_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics with values that MLflow stores as they are."""
+    return {key: storable_value(value) for key, value in metrics.items()}
 
 
 def storable_key(name: str) -> str:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.nest import Nest, by_name
-from pipeline.objective import Objective
-from pipeline.results import TrialResult
 from pipeline.retry import is_passing, patiently
 from pipeline.tracking.lookup import (
     PARENT_TAG,
@@ -18,21 +16,20 @@ from pipeline.tracking.lookup import (
     experiment_id_of,
     find_run,
     find_trial,
-    last_epoch_in,
     mend,
     running_trials,
 )
 from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.records import (
+    SUMMARY_STEP,
     changed_params,
     digest_of,
-    status_of,
     storable_key,
+    storable_metrics,
     storable_text,
-    storable_value,
-    trial_summary,
 )
 from pipeline.tracking.store import Store, readable_errors
+from pipeline.tracking.trial_run import TrialRun
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.updates import Artifact, DatasetUse, NewRun, Status, Texts
 from pipeline.tracking.writer import MetricWriter
@@ -43,10 +40,6 @@ if TYPE_CHECKING:
 
 MAX_PARAM_CHARACTERS = 6000
 Kept = TypeVar("Kept")
-
-# MLflow shows a metric's value at its largest step. A resumed trial may end at an earlier epoch
-# than it was interrupted at, so all summaries are at one step, and the last written is shown.
-SUMMARY_STEP = 0
 
 
 @dataclass(frozen=True)
@@ -213,7 +206,7 @@ class StudyRun:
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = SUMMARY_STEP) -> None:
         """Queue metrics of the study's run."""
-        self.writer.put(self.run_id, _storable_metrics(metrics), step)
+        self.writer.put(self.run_id, storable_metrics(metrics), step)
 
     def running(self) -> set[str]:
         """Return the trials' runs that are marked RUNNING."""
@@ -260,51 +253,15 @@ class StudyRun:
                 lambda: find_trial(client, self.experiment_id, run_id), patience_secs=patience_secs
             )
             if run:
-                last = last_epoch_in(client, run.info.run_id)
+                trial = TrialRun.of(run, client, self.writer)
                 self.writer.update(Status(run.info.run_id, "RUNNING"))
-                return TrialRun(run.info.run_id, self.writer, last), run.data.params
+                return trial, run.data.params
             return TrialRun(new.create(client), self.writer), {}
         except Exception as error:
             if not is_passing(error) or self.writer.unsent is None:
                 raise
         self.writer.update(new)
         return TrialRun(new.run_id, self.writer), {}
-
-
-class TrialRun:
-    """The run of one trial. Nothing here waits for the store.
-
-    last_epoch: the number of epochs that are in the store, or queued for it
-    epochs: what was logged by this process and when, by number of epochs
-    """
-
-    def __init__(self, run_id: str, writer: MetricWriter, last_epoch: int = 0) -> None:
-        self.run_id = run_id
-        self.last_epoch = last_epoch
-        self.epochs: dict[int, tuple[int, Mapping[str, float]]] = {}
-        self._writer = writer
-
-    def log_epoch(
-        self, n_epochs: int, metrics: Mapping[str, float], *, timestamp_ms: int | None = None
-    ) -> None:
-        """Queue the metrics after `n_epochs` epochs, unless they were logged before.
-
-        metrics: as from `records.epoch_metrics`
-        timestamp_ms: at which another process queued them, too: MLflow takes the two for one
-        """
-        timestamp_ms = timestamp_ms or MOMENTS.now()
-        self.epochs[n_epochs] = (timestamp_ms, metrics)
-        if n_epochs <= self.last_epoch:
-            return
-        self.last_epoch = n_epochs
-        self._writer.put(self.run_id, _storable_metrics(metrics), n_epochs, timestamp_ms)
-
-    def end(self, result: TrialResult, objective: Objective) -> None:
-        """Queue the summary, the tags and the status."""
-        metrics, tags = trial_summary(result, objective)
-        self._writer.put(self.run_id, metrics, SUMMARY_STEP)
-        self._writer.update(Texts(self.run_id, tags=tags))
-        self._writer.update(Status.ended(self.run_id, status_of(result.outcome)))
 
 
 def _describe(
@@ -344,7 +301,3 @@ def _storable_params(params: Mapping[str, Any]) -> dict[str, str]:
         storable_key(name): storable_text(str(value), MAX_PARAM_CHARACTERS)
         for name, value in params.items()
     }
-
-
-def _storable_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {key: storable_value(value) for key, value in metrics.items()}

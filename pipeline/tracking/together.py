@@ -81,7 +81,7 @@ def _database_of(client: MlflowClient) -> Any:
 
     store = getattr(getattr(client, "_tracking_client", None), "store", None)
     is_sqlite = isinstance(store, SqlAlchemyStore) and store.db_type == "sqlite"
-    return store if is_sqlite and COLUMNS == {*SqlMetric.__table__.columns.keys()} else None
+    return store if is_sqlite and {*SqlMetric.__table__.columns.keys()} == COLUMNS else None
 
 
 def _insert(database: Any, run_id: str, points: Sequence[Point]) -> None:

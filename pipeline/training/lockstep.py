@@ -1,7 +1,8 @@
 """A trial's training: all its folds advance one epoch before any advances another.
 
 After each epoch there is one true mean over the folds: that is what is reported, pruned on and
-stopped on, and every curve is as long as every other.
+stopped on, and every curve is as long as every other. Folds that come later train by themselves
+until they are where the others are; as long as they do, there is a mean for so many epochs.
 """
 
 from __future__ import annotations
@@ -109,6 +110,21 @@ class LockstepTraining:
         return min(len(metrics) for metrics in self._metrics.values())
 
     @property
+    def n_fold_epochs(self) -> int:
+        """Epochs so far, summed over folds."""
+        return sum(len(metrics) for metrics in self._metrics.values())
+
+    @property
+    def is_level(self) -> bool:
+        """Whether all folds have trained as many epochs; otherwise some are catching up."""
+        return len({len(metrics) for metrics in self._metrics.values()}) == 1
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Which of the study's folds are trained."""
+        return tuple(self._folds)
+
+    @property
     def n_updates(self) -> int:
         """Optimizer steps so far, summed over folds."""
         return sum(
@@ -153,8 +169,9 @@ class LockstepTraining:
     def advance(self) -> np.ndarray:
         """Train every fold for one more epoch and return the metrics [n_folds, n_metrics].
 
-        As many folds train at once as the engine has lanes. Until the last has ended, and if
-        anything is raised, the training is where it was after the epoch before.
+        Those that are ahead of the others wait for them. As many folds train at once as the engine
+        has lanes. Until the last has ended, and if anything is raised, the training is where it
+        was after the epoch before.
         """
         start = time.perf_counter()
         begun, self._begun = self._begun or self._begin(), {}
@@ -171,9 +188,9 @@ class LockstepTraining:
         metrics = {index: epoch.metrics() for index, epoch in last.items()}
         reads = {i: each.row_losses for i, each in last.items() if self._keeps_row_losses}
         row_losses = {index: read() for index, read in reads.items() if read is not None}
-        self._states = {index: state for index, (state, _) in trained.items()}
+        self._states |= {index: state for index, (state, _) in trained.items()}
         self.last = last
-        for index in self._folds:
+        for index in trained:
             self._metrics[index].append(metrics[index])
             if index in row_losses:
                 self._row_losses[index].append(row_losses[index])
@@ -185,6 +202,8 @@ class LockstepTraining:
         n_epochs, tasks = self.n_epochs + (after is not None), {}
         schedule = self._schedule_after(n_epochs)
         for index, fold in self._folds.items():
+            if len(self._metrics[index]) > self.n_epochs:
+                continue  # the others catch up first
             order = row_order(self._seed, fold.start, n_epochs + 1, fold.train)
             rates = self._learning_rates(schedule, fold, n_epochs)
             before = after[index] if after else self._states[index]
@@ -198,7 +217,7 @@ class LockstepTraining:
         return self.program.run_epoch(fold, state, order, rates)
 
     def _running_ahead_pays(self) -> bool:
-        if self._waits_for_curves or self.n_epochs + 1 >= self.horizon:
+        if self._waits_for_curves or not self.is_level or self.n_epochs + 1 >= self.horizon:
             return False
         return self.program.lanes.n > 1 and self.program.epoch_secs < MAX_SECS_AHEAD
 
@@ -209,7 +228,10 @@ class LockstepTraining:
     def history(self, name: str) -> np.ndarray:
         """Return a metric's curves, [n_folds, n_epochs]."""
         column = self.program.metric_names.index(name)
-        return np.array([[m[column] for m in metrics] for metrics in self._metrics.values()])
+        n_epochs = self.n_epochs
+        return np.array(
+            [[m[column] for m in metrics[:n_epochs]] for metrics in self._metrics.values()]
+        )
 
     def training_mean(self) -> np.ndarray | None:
         """Return the monitored metric on training rows, mean over folds, [n_epochs].
@@ -226,9 +248,10 @@ class LockstepTraining:
 
         None when they were not kept from the first epoch on, or the model hides them.
         """
-        if any(len(losses) < self.n_epochs for losses in self._row_losses.values()):
+        n_epochs = self.n_epochs
+        if any(len(losses) < n_epochs for losses in self._row_losses.values()):
             return None
-        return [np.stack(losses, axis=1) for losses in self._row_losses.values()]
+        return [np.stack(losses[:n_epochs], axis=1) for losses in self._row_losses.values()]
 
     def snapshot(self) -> Snapshot:
         """Return the whole training state as a value. Copies nothing."""
@@ -237,18 +260,24 @@ class LockstepTraining:
         return Snapshot(dict(self._states), metrics, row_losses)
 
     def fits(self, snapshot: Snapshot) -> bool:
-        """Whether a snapshot, from a file, is of this architecture on these folds."""
-        return snapshot.states.keys() == self._states.keys() and all(
-            [value.shape for value in snapshot.states[fold]] == [value.shape for value in state]
-            for fold, state in self._states.items()
+        """Whether a snapshot, from a file, is of this architecture on these folds, or some."""
+        return snapshot.states.keys() <= self._states.keys() and all(
+            [value.shape for value in state] == [value.shape for value in self._states[fold]]
+            for fold, state in snapshot.states.items()
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot, exactly as if training had never stopped."""
+        """Go on from a snapshot, exactly as if training had never stopped.
+
+        Folds that are not in it begin, and catch up.
+        """
         self._abandon()
-        self._states = {fold: self.program.placed(s) for fold, s in snapshot.states.items()}
-        self._metrics = {index: list(metrics) for index, metrics in snapshot.metrics.items()}
-        self._row_losses = {index: list(rows) for index, rows in snapshot.row_losses.items()}
+        for index in self._folds:
+            state = snapshot.states.get(index)
+            initial = self.program.initial_state
+            self._states[index] = initial(index) if state is None else self.program.placed(state)
+            self._metrics[index] = list(snapshot.metrics.get(index, ()))
+            self._row_losses[index] = list(snapshot.row_losses.get(index, ()))
 
     @property
     def _waits_for_curves(self) -> bool:

@@ -29,6 +29,7 @@ PRUNERS: dict[str, Callable[[], Any]] = {
     "default": lambda: None,
     "nop": lambda: pruners.NopPruner(),
     "median": lambda: pruners.MedianPruner(n_startup_trials=2),
+    "median after a warm-up": lambda: pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=3),
     "percentile": lambda: pruners.PercentilePruner(25.0, n_startup_trials=2),
     "successive halving": lambda: pruners.SuccessiveHalvingPruner(),
     "hyperband": lambda: pruners.HyperbandPruner(max_resource=HORIZON),
@@ -43,10 +44,11 @@ SAMPLERS: dict[str, Callable[[int], Any] | None] = {
         seed=seed, scramble=True, warn_independent_sampling=False
     ),
     "qmc": lambda seed: samplers.QMCSampler(seed=seed, warn_independent_sampling=False),
+    "gp": lambda seed: samplers.GPSampler(seed=seed, n_startup_trials=3),
     "cma-es": lambda seed: samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
     "grid": lambda seed: samplers.GridSampler(GRID, seed=seed),
 }
-NEEDS = {"cma-es": "cmaes"}
+NEEDS = {"cma-es": "cmaes", "gp": "torch"}
 N_TRIALS = 12
 
 

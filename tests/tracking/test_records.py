@@ -134,6 +134,7 @@ def test_every_outcome_has_a_status():
         "PRUNED": "FINISHED",
         "FAILED": "FAILED",
         "INTERRUPTED": "KILLED",
+        "PAUSED": "SCHEDULED",
     }
 
 

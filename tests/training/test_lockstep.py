@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,35 @@ def test_going_on_from_a_snapshot_is_never_having_stopped(build, mode):
     as_arrays = {fold: tuple(np.array(part) for part in s) for fold, s in snapshot.states.items()}
     going_on.restore(Snapshot(as_arrays, snapshot.metrics, {}))  # as it comes back from a disk
     np.testing.assert_array_equal(all_curves(advanced(going_on, 2)), all_curves(through))
+
+
+@pytest.mark.parametrize(
+    ("build", "mode"),
+    [(with_every_state, "plain"), (dense, "xla"), (with_every_state, "stream")],
+    ids=["plain", "xla", "stream"],
+)
+def test_a_fold_that_comes_late_catches_up_to_the_same_bits(build, mode):
+    case_ = case(build, schedule=Cosine(), max_epochs=5)
+    engine = case_.engine(mode)
+    through = advanced(case_.training(engine), 4)
+
+    first = advanced(replace(case_, folds=case_.folds[1:]).training(engine), 2)
+    late = case_.training(engine)
+    assert late.fits(first.snapshot())
+    assert not first.fits(through.snapshot())
+    late.restore(first.snapshot())
+    assert (late.n_epochs, late.n_fold_epochs, late.n_updates) == (0, 2, 2 * 3)
+    with late.running_ahead():
+        for n_epochs in (1, 2, 3, 4):
+            scores = late.advance()
+            assert late.n_epochs == n_epochs
+            assert late.is_level == (n_epochs >= 2)
+            np.testing.assert_array_equal(scores, through.metrics_after(n_epochs))
+            assert all_curves(late).shape[2] == n_epochs
+    np.testing.assert_array_equal(all_curves(late), all_curves(through))
+    for ours, theirs in zip(late.row_losses() or (), through.row_losses() or (), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert_same_states(late, through)
 
 
 def assert_same_states(ours, theirs):

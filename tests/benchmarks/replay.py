@@ -1,0 +1,80 @@
+"""How many epochs does each way of searching need? Replayed on learning curves of others.
+
+    python tests/benchmarks/replay.py FOLDER
+    python tests/benchmarks/replay.py FOLDER --seeds 30 --json replay.json --png replay.png
+
+FOLDER holds tables of curves, in the format of `replay_tables.py`. Nothing is trained: the
+program's own asking, pruning, pausing and telling runs against the tables. Regret is the distance
+of the best trial that was trained to its end from the best configuration, 1 being that of the
+median configuration, and at most that; the budget is in full trainings. With one seed all ways
+begin with the same configurations.
+
+A way that knows its budget, since it keeps some of it back, is run for each budget by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import optuna
+
+from tests.benchmarks.replay_report import Search, draw, in_words
+from tests.benchmarks.replay_tables import CurveTable, tables_in
+from tests.benchmarks.replay_ways import WAYS, replay
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay every way on every table and print what came of it; return 1 without a table."""
+    options = parsed(arguments)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tables = list(tables_in(options.folder))
+    if not tables:
+        print(f"no table in {options.folder}", file=sys.stderr)
+        return 1
+    searches: list[Search] = []
+    for table in tables:
+        for way in options.ways:
+            searches += searched(way, table, options.seeds, options.budgets)
+        print(f"{table.name}: {table.losses.shape}", file=sys.stderr, flush=True)
+        if options.json:
+            text = json.dumps([asdict(each) for each in searches])
+            options.json.write_text(text, encoding="utf-8")
+    print(in_words(searches))
+    if options.png:
+        draw(searches, options.png)
+    return 0
+
+
+def searched(way: str, table: CurveTable, n_seeds: int, budgets: Sequence[int]) -> list[Search]:
+    """Return the searches of one way on one table, for each budget or for all budgets at once."""
+    budgets = sorted(budgets) if WAYS[way].strategy else [max(budgets)]
+    return [
+        Search.of(way, table, seed, n, replay(WAYS[way], table, seed, n * table.n_epochs))
+        for n in budgets
+        for seed in range(n_seeds)
+    ]
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[10, 20], metavar="TRAININGS")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY",
+                        help="; ".join(WAYS))  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every search there")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw regret against epochs there")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
