@@ -20,7 +20,9 @@ CONTEXT.set_forkserver_preload(["pipeline.search", "tests.kill"])
 FIELDS = "dict(test_size=0.2, budget=Budget(n_trials=3))"
 """Of the study that is killed."""
 
-VOLATILE = ("command", "seconds", "mlflow_run", "mlflow_ui", "run_id", "fold_models")
+VOLATILE = {
+    "command", "seconds", "wall_seconds", "mlflow_run", "mlflow_ui", "run_id", "fold_models"
+}  # fmt: skip
 
 POINTS = {
     "start": ("pipeline.optimization.storage", "_opened", "after"),
