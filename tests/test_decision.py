@@ -109,6 +109,7 @@ def test_every_outcome_is_counted():
     )["trials"]
     assert counts == {
         "completed": 1, "stopped early": 0, "pruned": 2, "failed": 0, "interrupted": 0,
+        "paused": 0,
     }  # fmt: skip
 
 

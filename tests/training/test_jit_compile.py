@@ -23,6 +23,11 @@ def asking(jit_compile, *, layer=None, **of_compile):
     return build
 
 
+def why(measured):
+    """Return the reason of the mode; that of the validation batch follows, where it was timed."""
+    return measured.reason.partition(";")[0]
+
+
 def measured(build, **of_spec):
     case_ = case(build, **of_spec)
     return measured_engine(case_.spec, case_.data, case_.folds)
@@ -33,7 +38,7 @@ def test_true_and_false_decide(jit_compile, mode, monkeypatch):
     monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 0.0)
     found = measured(asking(jit_compile))
     assert found.engine.setup.mode == found.timing.mode == mode
-    assert found.reason == f"model.compile has jit_compile={jit_compile}"
+    assert why(found) == f"model.compile has jit_compile={jit_compile}"
 
 
 def test_auto_is_measured(monkeypatch):
@@ -51,7 +56,7 @@ def test_of_positions_and_methods_of_ones_own_the_last_word_counts():
         model.compile("sgd", "sparse_categorical_crossentropy")
         return model
 
-    assert measured(build).reason == "model.compile has jit_compile=True"
+    assert why(measured(build)) == "model.compile has jit_compile=True"
 
 
 @pytest.mark.parametrize(("mode", "jit_compile"), [("plain", True), ("xla", False)])
@@ -97,7 +102,7 @@ def test_a_layer_that_keras_knows_xla_cannot_compile_is_trained_without(monkeypa
     monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 0.0)
     found = measured(asking("auto", layer=SaysSo))
     assert found.engine.setup.mode == "plain"
-    assert found.reason == "Keras says that XLA cannot compile SaysSo"
+    assert why(found) == "Keras says that XLA cannot compile SaysSo"
 
 
 @pytest.mark.parametrize("jit_compile", ["auto", True])
