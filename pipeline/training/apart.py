@@ -29,8 +29,12 @@ TASK_SECS = 600.0
 
 
 def can_copy() -> bool:
-    """Whether this process can be copied: TensorFlow has not run in it, and holds no GPU."""
-    return sys.platform == "linux" and not GPUS and not runs()
+    """Whether this process can be copied: TensorFlow has not run in it, and holds no GPU.
+
+    A daemonic process, such as one of a pool's, may have no children.
+    """
+    may_have_children = not multiprocessing.current_process().daemon
+    return sys.platform == "linux" and may_have_children and not GPUS and not runs()
 
 
 def runs() -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.spec import Budget
-from pipeline.training import Setup, threads
+from pipeline.training import Setup, apart, threads
 from pipeline.training.measure import WORTH_MEASURING_SECS, Timing, expected_work
 from pipeline.training.threads import Found, found_apart
 from tests.tiny_study import write_study
@@ -104,6 +106,16 @@ question.folder.mkdir(parents=True, exist_ok=True)
 question.record_threads(1)
 print(training.operation_threads(), question.found and question.found.setup.mode, in_a_copy(fails))
 """
+
+
+def test_a_daemonic_process_is_not_copied_as_it_may_have_no_children(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(apart, "GPUS", [])
+    monkeypatch.setattr(apart, "runs", lambda: False)
+    assert apart.can_copy()
+    daemonic = SimpleNamespace(daemon=True)
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: daemonic)
+    assert not apart.can_copy()
 
 
 def test_it_is_timed_in_a_copy_recorded_and_obeyed(tmp_path):
