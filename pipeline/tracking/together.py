@@ -1,10 +1,10 @@
 """Metrics, parameters and tags of one run, sent together.
 
-MLflow's `log_batch` makes objects of every metric and compares each with the latest of its key: 75
-µs of a processor for each, which all cores need for training. In an SQLite database only the latest
-of each key go that way, and with them all of MLflow's checks. The others are history, which nothing
-is compared with: they go into MLflow's table of metrics as one statement, by its own description of
-that table and in a session of its own store.
+MLflow's `log_batch` makes objects of every metric and compares each with the latest of its key,
+which takes processor time that training needs. In an SQLite database only the latest of each key go
+that way, and with them all of MLflow's checks. The others are history, which nothing is compared
+with: they go into MLflow's table of metrics as one statement, by its own description of that table
+and in a session of its own store.
 """
 
 from __future__ import annotations
