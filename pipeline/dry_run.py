@@ -42,7 +42,7 @@ def cost_of(
         "workers": _workers(n_workers, question.threads_for(n_workers)),
         "space": ", ".join(spec.varied) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
         "timed at": ", ".join(f"{k}={_short(v)}" for k, v in typical.items()),
-        "engine": f"{measured.timing.mode} ({measured.reason})",
+        "engine": f"{measured.engine.setup} ({measured.reason})",
         "one epoch of one fold": f"{1e3 * measured.timing.fold_epoch_secs:.2g} ms, "
         f"{updates[0]} updates; {measured.timing.compile_secs:.1f} s to compile",
         "memory": _memory(measured.engine, measured.engine.program(typical)),

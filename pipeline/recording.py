@@ -142,7 +142,7 @@ def _opened(
         signature=question.signature,
         params={
             **question.spec.described(),
-            "engine.mode": engine.setup.mode,
+            "engine.mode": str(engine.setup),
             "splits_hash": question.folds.hash,
             "data_fingerprint": question.data_fingerprint,
         },

@@ -277,5 +277,5 @@ def engine_of(study: Any, question: Question, display: Display) -> tuple[trainin
         else (training.engine_for(found.setup, spec, rows, folds, say=display.say), found.reason)
     )
     study.set_user_attr("engine", {**asdict(engine.setup), "reason": reason})
-    display.say(f"engine {engine.setup.mode}: {reason}")
+    display.say(f"engine {engine.setup}: {reason}")
     return engine, reason

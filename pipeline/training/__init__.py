@@ -21,12 +21,7 @@ from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
 from pipeline.training.learnt import remarks_on_layers
 from pipeline.training.lockstep import LockstepTraining, Snapshot
-from pipeline.training.measure import (
-    Measured,
-    chosen_engine,
-    expected_work,
-    measured_engine,
-)
+from pipeline.training.measure import Measured, chosen_engine, measured_engine
 from pipeline.training.recover import (
     Kept,
     advance_to,
@@ -37,6 +32,7 @@ from pipeline.training.recover import (
 from pipeline.training.schedule_checks import check_schedules, remarks_on_schedules
 from pipeline.training.sweep import Sweep, swept
 from pipeline.training.threads import Found, found_apart
+from pipeline.training.timing import expected_work
 
 __all__ = [
     "GPUS",

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.errors import BadInput
 from pipeline.space import middle, n_values, values
 from pipeline.spec import StudySpec
-from pipeline.training.models import kind_of
+from pipeline.training.models import call_builder, kind_of
 
 
 def program_key(
@@ -50,12 +50,12 @@ def typical_of_each_kind(spec: StudySpec) -> list[dict[str, Any]]:
     another choice, or an end, of one parameter that every trial has.
     """
     middle_of_all = typical_params(spec)
-    kinds = {kind_of(spec, middle_of_all): middle_of_all}
+    kinds = {kind_of(call_builder(spec, middle_of_all, seed=0)): middle_of_all}
     for name, dimension in spec.sampled.items():
         if name in (*spec.rate_parameters, "batch_size"):
             continue
         for value in values(dimension):
             params = typical_params(spec, {name: value})
             with suppress(BadInput):  # that proposal fails when it comes
-                kinds.setdefault(kind_of(spec, params), params)
+                kinds.setdefault(kind_of(call_builder(spec, params, seed=0)), params)
     return list(kinds.values())

@@ -10,7 +10,7 @@ Everything above this interface — lockstep, pruning, snapshots, the refit — 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -38,19 +38,37 @@ Mode = Literal["plain", "xla", "stream"]
 class Setup:
     """How a study's models are trained, as it keeps it from its creation on.
 
+    mode: of models whose kind is not in `kinds`
     in_turn: one fold after the other, and not as many at once as there are cores
     validation_factor: times the batch size that is validated at once, where the study does not say
+    kinds: where they differ, the mode of each kind of models that was timed
     """
 
     mode: Mode
     in_turn: bool = False
     validation_factor: int = 1
+    kinds: Mapping[str, Mode] = field(default_factory=dict)
+
+    @classmethod
+    def of_kinds(cls, modes: Mapping[str, Mode], *, in_turn: bool) -> Setup:
+        """Return how to train kinds of models; any other one as the first."""
+        first = next(iter(modes.values()))
+        return cls(first, in_turn, kinds=modes if len(set(modes.values())) > 1 else {})
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Setup:
         """Return what a study has recorded, perhaps before there was all that there is now."""
-        names = {field.name for field in fields(cls)}
+        names = {each.name for each in fields(cls)}
         return cls(**{name: value for name, value in record.items() if name in names})
+
+    def mode_of(self, kind: str) -> Mode:
+        """Return the mode of a kind of models."""
+        return self.kinds.get(kind, self.mode)
+
+    def __str__(self) -> str:
+        if not self.kinds:
+            return self.mode
+        return ", ".join(f"{mode} ({kind})" for kind, mode in self.kinds.items())
 
 
 class NotResident(BadInput):

@@ -41,7 +41,7 @@ class KerasEngine(ABC):
     """Makes programs for a study's folds, and keeps the last few.
 
     folds: the study's, or one fold without validation rows for the refit
-    setup: may be changed; programs that are kept stay as they were made
+    setup: may be changed; programs are made anew where it wants them otherwise
     say: where a line for the user goes
     device: where to train; None is the first GPU, or else the processor
     Raises BadInput when a transformer or the data cannot be used.
@@ -72,6 +72,7 @@ class KerasEngine(ABC):
         self._collect(data)
         self._row_bytes = n_bytes(self.arrays.values())
         self._programs: OrderedDict[tuple, KerasProgram] = OrderedDict()
+        self._kinds: dict[tuple, str] = {}
         self._n_compiled_before = 0
         self._baked: tuple[str, ...] | None = None
         self._said: set[str] = set()
@@ -87,21 +88,31 @@ class KerasEngine(ABC):
         Raises BadInput when the model cannot be built, does not fit the data, or cannot be trained
         by this engine.
         """
-        key = (self.setup.validation_factor, *self._key(params))
-        if key in self._programs:
-            self._programs.move_to_end(key)
-            return self._programs[key]
+        architecture = self._key(params)
+        if architecture in self._kinds:
+            key = self._wanted(architecture)
+            if key in self._programs:
+                self._programs.move_to_end(key)
+                return self._programs[key]
         registered = Registered()
         with self.scope(), registered.noted():
             program = self._new_program(params)
         program.registered = registered
         self._settle(program)
-        self._programs[key] = program
+        self._kinds[architecture] = program.kind
+        self._programs[self._wanted(architecture)] = program
         if len(self._programs) > MAX_PROGRAMS:
-            _, oldest = self._programs.popitem(last=False)
-            self._n_compiled_before += oldest.n_compiled
-            oldest.registered.forget()
+            self._drop(next(iter(self._programs)))
         return program
+
+    def set_up(self, setup: Setup) -> None:
+        """Train so from now on, and drop the programs that were made otherwise."""
+        self.setup = setup
+        if setup.in_turn:
+            self.lanes = Lanes(1)
+        wanted = {self._wanted(architecture) for architecture in self._kinds}
+        for key in self._programs.keys() - wanted:
+            self._drop(key)
 
     def validation_batch_size(self, params: Mapping[str, Any]) -> int:
         """Return how many rows are validated at once."""
@@ -117,6 +128,16 @@ class KerasEngine(ABC):
         if line not in self._said:
             self._said.add(line)
             self.say(line)
+
+    def _wanted(self, architecture: tuple) -> tuple:
+        """Return what tells the program for an architecture that was built from all others."""
+        mode = self.setup.mode_of(self._kinds[architecture])
+        return mode, self.setup.validation_factor, *architecture
+
+    def _drop(self, key: tuple) -> None:
+        program = self._programs.pop(key)
+        self._n_compiled_before += program.n_compiled
+        program.registered.forget()
 
     def _key(self, params: Mapping[str, Any]) -> tuple:
         return program_key(params, self.spec.rate_parameters, self._baked_in(params))

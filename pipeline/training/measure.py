@@ -1,27 +1,25 @@
 """How a study's models are best trained: found out once, on its own model and data.
 
-Compiled epochs where the model can run in them, Keras's own steps where it cannot. With XLA or
-without as the model's author says in `model.compile(jit_compile=…)`, or else as is measured. Timed
-is what a search does: as many folds at once as there are lanes, or one, if that is faster. Then
-whether larger validation batches are worth it.
+Compiled epochs where the models can run in them, Keras's own steps where they cannot. With XLA or
+without as the model's author says in `model.compile(jit_compile=…)`, or else as is measured, for
+each kind of models. Timed is what a search does: as many folds at once as there are lanes, or one,
+if that is faster. Then whether larger validation batches are worth it.
 
 XLA makes small dense networks faster, costs seconds per compiled program, and is slower on CPU
-convolutions and dropout masks. It also changes dropout's masks, so
-the choice belongs to the study: it is recorded when the study is created and obeyed ever after.
+convolutions and dropout masks. It also changes dropout's masks, so the choice belongs to the study:
+it is recorded when the study is created and obeyed ever after.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.data import Dataset
 from pipeline.folds import Fold
-from pipeline.space import values
-from pipeline.spec import StudySpec
+from pipeline.spec import EngineMode, StudySpec
 from pipeline.training.architectures import (
     n_architectures,
     typical_of_each_kind,
@@ -30,14 +28,17 @@ from pipeline.training.architectures import (
 from pipeline.training.engine import Engine, Mode, NotResident, Setup, XlaRefused
 from pipeline.training.engines import engine_for
 from pipeline.training.keras_engine import KerasEngine
-from pipeline.training.lanes import Lanes
-from pipeline.training.lockstep import LockstepTraining
-
-TIMED_SECS = 0.5
-"""Epochs are timed for so long; the fastest counts, since noise only adds."""
-
-STEADY_SECS = 5.0
-"""Until then at least three epochs are timed: the longer they are, the less they scatter."""
+from pipeline.training.timing import (
+    SearchWork,
+    Timing,
+    Timings,
+    epoch_secs,
+    expected_work,
+    folds_alike,
+    mean,
+    timed,
+    training_of,
+)
 
 REQUIRED_GAIN = 0.8
 """XLA must finish the search in this share of the time, or it is not used: a choice that is
@@ -56,49 +57,50 @@ STEP_SHARE = 0.5
 SHORT_STEP_SECS = 0.005
 """A step that takes longer is arithmetic: a larger batch saves nothing of it, and takes memory."""
 
-TRAINED_SHARE = 0.5
-"""Of all epochs that trials propose: what pruning and early stopping usually leave."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What an engine mode costs: seconds per compiled program and per fold-epoch."""
-
-    mode: Mode
-    compile_secs: float
-    fold_epoch_secs: float
-
-    def search_secs(self, work: SearchWork) -> float:
-        """Return the predicted time of the whole search."""
-        return work.n_programs * self.compile_secs + work.n_fold_epochs * self.fold_epoch_secs
-
-
-@dataclass(frozen=True)
-class SearchWork:
-    """How much a search is expected to train."""
-
-    n_fold_epochs: float
-    n_programs: int
-
 
 @dataclass(frozen=True)
 class Measured:
-    """The engine to use, why, and what was timed."""
+    """The engine to use, why, and what was timed: the mean over kinds of models."""
 
     engine: KerasEngine
     timing: Timing
     reason: str
 
 
-def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
-    """Return the search's expected fold-epochs and programs, before any trial is known."""
-    choices = values(spec.space["max_epochs"])
-    epochs = sum(choices) / len(choices)
-    n_trials = spec.budget.n_trials
-    return SearchWork(
-        n_fold_epochs=n_trials * len(folds) * epochs * TRAINED_SHARE,
-        n_programs=int(min(n_trials, n_architectures(spec))) * _n_last_batches(spec, folds),
-    )
+@dataclass(frozen=True)
+class Kind:
+    """Models that are made of the same kinds of layers, and what one of them takes.
+
+    name: those layers
+    timings: by mode
+    why: what decides its mode, where that is not the time
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    timings: Mapping[Mode, Timings]
+    why: str = ""
+
+    def choice(self, work: SearchWork, *, in_turn: bool) -> tuple[Mode, Timing]:
+        """Return the mode for so much work, and what it takes."""
+        timings = {mode: each.of(in_turn=in_turn) for mode, each in self.timings.items()}
+        if len(timings) > 1 and not self.why:
+            with_xla, without = (timings[mode].search_secs(work) for mode in ("xla", "plain"))
+            mode: Mode = "xla" if with_xla < REQUIRED_GAIN * without else "plain"
+        else:
+            mode = list(timings)[-1]  # the only one, or XLA, as it is wanted
+        return mode, timings[mode]
+
+    def reason(self, work: SearchWork, *, in_turn: bool) -> str:
+        """Return why its mode was chosen."""
+        if self.why:
+            return self.why
+        xla, plain = (self.timings[mode].of(in_turn=in_turn) for mode in ("xla", "plain"))
+        return (
+            f"about {xla.search_secs(work):.0f} s with XLA ({1e3 * xla.fold_epoch_secs:.1f} ms a "
+            f"fold-epoch, {xla.compile_secs:.1f} s a program), {plain.search_secs(work):.0f} s "
+            f"without ({1e3 * plain.fold_epoch_secs:.1f} ms, {plain.compile_secs:.1f} s)"
+        )
 
 
 def chosen_engine(
@@ -120,7 +122,7 @@ def chosen_engine(
     engine = engine_for(setup, spec, data, folds, say=say)
     # The first trial may be of another architecture, and compiling takes seconds.
     if n_architectures(spec) == 1 or not engine.program(params).compiles():
-        _training(engine, spec, folds[:1], params).advance()
+        training_of(engine, spec, folds[:1], params).advance()
     return engine, _is_set(spec.engine)
 
 
@@ -131,76 +133,104 @@ def measured_engine(
     *,
     say: Callable[[str], None] = lambda line: None,
 ) -> Measured:
-    """Return the engine for this study, timed on its own model, with the program it compiled.
+    """Return the engine for this study, timed on its own models, with the programs it compiled.
 
     Raises BadInput when the data or the model cannot be used, NotResident when the engine that is
     set cannot train it.
     """
-    params = typical_params(spec)
-    measured = _with_measured_mode(spec, data, folds, params, say)
-    return _with_measured_validation(measured, spec, folds, params)
+
+    def new(mode: Mode) -> KerasEngine:
+        return engine_for(Setup(mode), spec, data, folds, say=say)
+
+    if spec.engine != "auto":
+        measured = _with_measured_modes(new(spec.engine), spec, folds)
+    else:
+        try:
+            measured = _with_measured_modes(new("plain"), spec, folds)
+        except NotResident as why:
+            reason = f"no compiled epoch can hold the model: {why.reason}"
+            engine = new("stream")
+            timings = timed(engine, spec, folds, typical_params(spec))
+            measured = Measured(engine, timings.at_once, reason)
+    return _with_measured_validation(measured, spec, folds)
 
 
-def _with_measured_mode(
-    spec: StudySpec,
-    data: Dataset,
-    folds: Sequence[Fold],
-    params: Mapping[str, Any],
-    say: Callable[[str], None],
-) -> Measured:
-    work = expected_work(spec, folds)
-    if spec.engine != "auto" and spec.engine != "plain":
-        engine, timing = _timed(spec, data, folds, [params], spec.engine, say)
-        return Measured(engine, timing, _is_set(spec.engine))
-    try:
-        first, plain = _timed(spec, data, folds, [params], "plain", say)
-        kinds: Sequence[Mapping[str, Any]] = [params]
-        if plain.search_secs(work) >= WORTH_MEASURING_SECS:
-            kinds = typical_of_each_kind(spec)
-        if len(kinds) > 1:
-            first, plain = _timed(spec, data, folds, kinds, "plain", say)
-    except NotResident as why:
-        if spec.engine == "plain":
-            raise
-        engine, timing = _timed(spec, data, folds, [params], "stream", say)
-        return Measured(engine, timing, f"no compiled epoch can hold the model: {why.reason}")
-    if spec.engine == "plain":
-        return Measured(first, plain, _is_set("plain"))
-    wish, why_wished = _wish(first, kinds)
-    if wish is False:
-        return Measured(first, plain, why_wished)
-    expected = plain.search_secs(work)
-    if wish is None and expected < WORTH_MEASURING_SECS:
-        return Measured(
-            first, plain, f"the search needs about {expected:.0f} s without XLA: not worth a trial"
+def _with_measured_modes(engine: KerasEngine, spec: StudySpec, folds: Sequence[Fold]) -> Measured:
+    """Set up the engine as it trains the study's models fastest, each kind of them by itself.
+
+    Raises NotResident where it cannot train them in any mode that is open.
+    """
+    work, is_open = expected_work(spec, folds), spec.engine == "auto"
+    why = "" if is_open else _is_set(spec.engine)
+
+    def of_kind(params: Mapping[str, Any]) -> Kind:
+        timings = timed(engine, spec, folds, params)
+        return Kind(engine.program(params).kind, params, {engine.setup.mode: timings}, why)
+
+    kinds = [of_kind(typical_params(spec))]
+    secs = _fastest(kinds, work)[1].search_secs(work)
+    is_long = secs >= WORTH_MEASURING_SECS
+    if is_long and engine.setup.mode == "plain":
+        kinds += [of_kind(params) for params in typical_of_each_kind(spec)[1:]]
+    if is_open:
+        why = (
+            "" if is_long else f"the search needs about {secs:.0f} s without XLA: not worth a trial"
         )
+        kinds = [_with_xla(kind, engine, spec, folds, why) for kind in kinds]
+    in_turn, timing = _fastest(kinds, work)
+    share = work.share(len(kinds))
+    modes = {kind.name: kind.choice(share, in_turn=in_turn)[0] for kind in kinds}
+    engine.set_up(Setup.of_kinds(modes, in_turn=in_turn))
+    reasons = {kind.name: kind.reason(share, in_turn=in_turn) for kind in kinds}
+    return Measured(engine, timing, _in_words(reasons))
+
+
+def _with_xla(
+    kind: Kind, engine: KerasEngine, spec: StudySpec, folds: Sequence[Fold], not_worth: str
+) -> Kind:
+    """Return the kind as it trains with XLA as well, or why it does not.
+
+    not_worth: why it is not to be timed unless it must, if so
+    """
+    wish, why = engine.program(kind.params).xla_wish
+    if wish is False or (wish is None and not_worth):
+        return replace(kind, why=why or not_worth)
+    plain = engine.setup
+    engine.setup = replace(plain, mode="xla")
     try:
-        second, xla = _timed(spec, data, folds, kinds, "xla", say)
-    except XlaRefused as why:
-        return Measured(first, plain, f"XLA cannot compile the model: {why.reason}")
-    if wish:
-        return Measured(second, xla, why_wished)
-    with_xla = xla.search_secs(work)
-    reason = (
-        f"about {with_xla:.0f} s with XLA ({1e3 * xla.fold_epoch_secs:.1f} ms a fold-epoch, "
-        f"{xla.compile_secs:.1f} s a program), {expected:.0f} s without "
-        f"({1e3 * plain.fold_epoch_secs:.1f} ms, {plain.compile_secs:.1f} s)"
+        with_xla = timed(engine, spec, folds, kind.params)
+    except XlaRefused as refused:
+        return replace(kind, why=f"XLA cannot compile the model: {refused.reason}")
+    finally:
+        engine.setup = plain
+    return replace(kind, timings={**kind.timings, "xla": with_xla}, why=why)
+
+
+def _fastest(kinds: Sequence[Kind], work: SearchWork) -> tuple[bool, Timing]:
+    """Return whether folds had better train in turn, and what the search then takes."""
+    share = work.share(len(kinds))
+    at_once, in_turn = (
+        mean([kind.choice(share, in_turn=way)[1] for kind in kinds]) for way in (False, True)
     )
-    if len(kinds) > 1:
-        reason += f", the mean of {len(kinds)} kinds of models"
-    if with_xla < REQUIRED_GAIN * expected:
-        return Measured(second, xla, reason)
-    return Measured(first, plain, reason)
+    is_faster = in_turn.fold_epoch_secs < REQUIRED_GAIN * at_once.fold_epoch_secs
+    return is_faster, in_turn if is_faster else at_once
+
+
+def _in_words(reasons: Mapping[str, str]) -> str:
+    """Return the reasons of kinds; of one kind, or where it is the same, just that."""
+    if len(set(reasons.values())) == 1:
+        return next(iter(reasons.values()))
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
 def _with_measured_validation(
-    measured: Measured, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
+    measured: Measured, spec: StudySpec, folds: Sequence[Fold]
 ) -> Measured:
     """Let the engine validate more rows at once, where that saves a fifth of an epoch.
 
     With five folds it cannot. XLA leaves nothing to save beside the arithmetic.
     """
-    engine, timing = measured.engine, measured.timing
+    engine, timing, params = measured.engine, measured.timing, typical_params(spec)
     size = int(params["batch_size"])
     n_updates, n_steps = (
         math.ceil(len(rows) / size) for rows in (folds[0].train, folds[0].validation)
@@ -210,104 +240,29 @@ def _with_measured_validation(
     is_long_search = timing.search_secs(expected_work(spec, folds)) >= WORTH_MEASURING_SECS
     if (
         spec.validation_batch_size is not None
-        or timing.mode == "xla"
+        or engine.setup.mode == "xla"
         or not (saves_at_most > 1 - REQUIRED_GAIN and is_short and is_long_search)
     ):
         return measured
-    before = engine.setup
-    engine.setup = replace(before, validation_factor=VALIDATION_FACTOR)
-    timed = _alike(engine, folds, params)
-    secs = _epoch_secs(engine, spec, timed, params) / len(timed)
-    reason = (
-        f"{measured.reason}; {1e3 * secs:.1f} ms a fold-epoch where "
-        f"{engine.validation_batch_size(params)} rows are validated at once, "
-        f"{1e3 * timing.fold_epoch_secs:.1f} with {size}"
+
+    def secs() -> float:
+        alike = folds_alike(engine, folds, params)
+        return epoch_secs(engine, spec, alike, params) / len(alike)
+
+    before, secs_before = engine.setup, secs()
+    larger = engine.setup = replace(before, validation_factor=VALIDATION_FACTOR)
+    n_rows, secs_now = engine.validation_batch_size(params), secs()
+    is_faster = secs_now < REQUIRED_GAIN * secs_before
+    engine.set_up(larger if is_faster else before)
+    if is_faster:
+        timing = replace(timing, fold_epoch_secs=timing.fold_epoch_secs * secs_now / secs_before)
+    return Measured(
+        engine,
+        timing,
+        f"{measured.reason}; {1e3 * secs_now:.1f} ms a fold-epoch where {n_rows} rows are "
+        f"validated at once, {1e3 * secs_before:.1f} with {size}",
     )
-    if secs < REQUIRED_GAIN * timing.fold_epoch_secs:
-        return Measured(engine, replace(timing, fold_epoch_secs=secs), reason)
-    engine.setup = before
-    return Measured(engine, timing, reason)
 
 
-def _wish(engine: KerasEngine, kinds: Sequence[Mapping[str, Any]]) -> tuple[bool | None, str]:
-    """Return whether the models' author wants XLA, and why; one model that must not decides."""
-    wishes = [engine.program(params).xla_wish for params in kinds]
-    return next((wish for wish in wishes if wish[0] is False), wishes[0])
-
-
-def _is_set(mode: Mode) -> str:
+def _is_set(mode: EngineMode) -> str:
     return f"engine={mode!r} is set"
-
-
-def _timed(
-    spec: StudySpec,
-    data: Dataset,
-    folds: Sequence[Fold],
-    kinds: Sequence[Mapping[str, Any]],
-    mode: Mode,
-    say: Callable[[str], None],
-) -> tuple[KerasEngine, Timing]:
-    """Return an engine, and what it takes on average over proposals of each kind."""
-    engine = engine_for(Setup(mode), spec, data, folds, say=say)
-    of_kinds = [(_alike(engine, folds, params), params) for params in kinds]
-    start = time.perf_counter()
-    for timed, params in of_kinds:
-        _training(engine, spec, timed, params).advance()
-    first_secs = time.perf_counter() - start
-    n_folds = len(of_kinds[0][0])
-
-    def secs_of_all() -> float:
-        return sum(_epoch_secs(engine, spec, timed, params) for timed, params in of_kinds)
-
-    secs = secs_of_all()
-    if n_folds > 1:
-        at_once, engine.lanes = engine.lanes, Lanes(1)
-        secs_in_turn = secs_of_all()
-        if secs_in_turn < REQUIRED_GAIN * secs:
-            engine.setup = replace(engine.setup, in_turn=True)
-            secs = secs_in_turn
-        else:
-            engine.lanes = at_once
-    compile_secs = max(first_secs - secs, 0.0) / len(kinds)
-    return engine, Timing(mode, compile_secs, secs / len(kinds) / n_folds)
-
-
-def _epoch_secs(
-    engine: Engine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
-) -> float:
-    """Return how long an epoch of these folds takes: the fastest of some."""
-    seconds: list[float] = []
-    training = _training(engine, spec, folds, params)
-    while sum(seconds) < (TIMED_SECS if len(seconds) >= 3 else STEADY_SECS):
-        if training.n_epochs == training.horizon:  # a schedule ends there
-            training = _training(engine, spec, folds, params)
-        start = time.perf_counter()
-        training.advance()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
-def _alike(engine: KerasEngine, folds: Sequence[Fold], params: Mapping[str, Any]) -> Sequence[Fold]:
-    """Return folds that share the first one's program, as others would compile one more.
-
-    As many as train at once.
-    """
-    sizes = int(params["batch_size"]), engine.validation_batch_size(params)
-    first = _last_batches(folds[0], *sizes)
-    return [fold for fold in folds if _last_batches(fold, *sizes) == first][: engine.lanes.n]
-
-
-def _last_batches(fold: Fold, size: int, validation_size: int) -> tuple[int, int]:
-    return len(fold.train) % size, len(fold.validation) % validation_size
-
-
-def _training(
-    engine: Engine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
-) -> LockstepTraining:
-    program = engine.program(params)
-    return LockstepTraining(program, params, folds, spec=spec)
-
-
-def _n_last_batches(spec: StudySpec, folds: Sequence[Fold]) -> int:
-    size = int(typical_params(spec)["batch_size"])
-    return len({_last_batches(fold, size, spec.validation_batch_size or size) for fold in folds})

@@ -112,13 +112,11 @@ def _recipe(spec: StudySpec, params: Mapping[str, Any]) -> str:
     return repr(parts)
 
 
-def kind_of(spec: StudySpec, params: Mapping[str, Any]) -> tuple[bool, frozenset[str]]:
-    """Return whether a model runs eagerly, and the kinds of layers that it is made of.
-
-    Raises BadInput where it cannot be made.
-    """
-    model = call_builder(spec, params, seed=0)
-    return model.run_eagerly, frozenset(type(each).__name__ for each in model._flatten_layers())
+def kind_of(model: keras.Model) -> str:
+    """Return the kinds of layers that a model is made of, and whether it runs eagerly."""
+    layers = {type(each).__name__ for each in model._flatten_layers(include_self=False)}
+    names = sorted(layers - {keras.layers.InputLayer.__name__}) or [type(model).__name__]
+    return ", ".join(names) + (" (eagerly)" if model.run_eagerly else "")
 
 
 def _without_rate(config: Any) -> Any:

@@ -27,6 +27,7 @@ from pipeline.training.models import (
     first_rows,
     fold_seed,
     inner,
+    kind_of,
     named_outputs,
     optimizer_of,
     trained_variables,
@@ -51,6 +52,9 @@ class KerasProgram(ABC):
     variables: list[tf.Variable]
     """What a state holds the values of; those of `_new` first."""
 
+    kind: str
+    """The kinds of layers that the model is made of."""
+
     xla_wish: tuple[bool | None, str]
     """Whether the model's author wants XLA, and the reason; None leaves it open."""
 
@@ -68,6 +72,7 @@ class KerasProgram(ABC):
         self._has_validation = all(len(fold.validation) for fold in engine.folds.values())
         self._first = next(iter(engine.folds.values()))
         self._model, self._own_variables = self._new(self._first.index, params)
+        self.kind = kind_of(self._model)
         weigh_batches_as_fit(self._model)
         self._optimizer = optimizer_of(self._model)
         self._has_schedule = _is_schedule(self._optimizer)

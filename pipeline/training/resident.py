@@ -58,11 +58,11 @@ class ResidentProgram(KerasProgram):
         super().__init__(engine, params)
         if self._model.run_eagerly:
             raise NotResident("it is compiled with run_eagerly=True")
-        jit = engine.setup.mode == "xla"
+        mode = engine.setup.mode_of(self.kind)
+        jit = mode == "xla"
         if self.xla_wish[0] is not jit and self.xla_wish[1]:
             engine.say_once(
-                f"{self.xla_wish[1]}, and the study is trained in mode {engine.setup.mode!r} all "
-                "the same"
+                f"{self.xla_wish[1]}, and the study is trained in mode {mode!r} all the same"
             )
         folds = engine.folds.values()
         self._max_full = max(len(fold.train) // self._batch_size for fold in folds)

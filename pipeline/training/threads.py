@@ -21,13 +21,8 @@ from pipeline.training.apart import can_copy, in_a_copy
 from pipeline.training.architectures import typical_params
 from pipeline.training.devices import set_up
 from pipeline.training.engine import Setup
-from pipeline.training.measure import (
-    REQUIRED_GAIN,
-    WORTH_MEASURING_SECS,
-    Timing,
-    expected_work,
-    measured_engine,
-)
+from pipeline.training.measure import REQUIRED_GAIN, WORTH_MEASURING_SECS, measured_engine
+from pipeline.training.timing import Timing, expected_work
 
 WORTH_MEASURING_UPDATES = 2000
 """Of a whole search. With fewer it is over in 20 seconds; or an update takes more than 10 ms, and
@@ -113,4 +108,4 @@ def _in_words(found: Found) -> str:
     n, timing = found.operation_threads, found.timing
     threads = "a thread per core" if n is None else f"{n} thread{'s' if n > 1 else ''}"
     ms = f"{1e3 * timing.fold_epoch_secs:.1f} ms a fold-epoch"
-    return f"{ms} with {threads} an operation in mode {timing.mode!r}"
+    return f"{ms} with {threads} an operation in mode {found.setup}"

@@ -72,7 +72,7 @@ def test_a_matrix_whose_dense_form_does_not_fit_streams(tmp_path, monkeypatch):
     small = Device(HOST, case(dense, given).engine("stream").holding().rows)
     monkeypatch.setattr("pipeline.training.keras_engine.training_device", lambda: small)
     measured = measured_engine(case(dense, given).spec, given, case(dense, given).folds)
-    assert measured.timing.mode == "stream"
+    assert measured.engine.setup.mode == "stream"
     assert "its rows, 2.82 kB while two engines hold them, do not fit" in measured.reason
 
 

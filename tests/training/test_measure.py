@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import SimpleNamespace
+import json
+from dataclasses import asdict, replace
 
 import keras
 import numpy as np
@@ -20,11 +20,13 @@ from pipeline.training import (
     measure,
     measured_engine,
     resident,
+    timing,
     typical_params,
 )
 from pipeline.training.architectures import typical_of_each_kind
 from pipeline.training.engine import Setup, XlaRefused
-from pipeline.training.measure import Measured, SearchWork, Timing
+from pipeline.training.measure import Measured
+from pipeline.training.timing import SearchWork, Timing, Timings
 from tests.training.models import advanced, all_curves, case, compiled, dense, hidden, softmax
 from tests.training.test_equals_fit import own_test_step
 
@@ -91,7 +93,6 @@ def test_a_mode_that_is_set_is_obeyed(mode):
     case_ = case(dense, engine=mode)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
     assert measured.engine.setup.mode == mode
-    assert measured.timing.mode == mode
     assert measured.reason == f"engine='{mode}' is set"
     assert measured.engine.n_compiled == 1  # and the first trial finds its program compiled
     case_.training(measured.engine).advance()
@@ -102,7 +103,7 @@ TWO_WIDTHS = {"max_epochs": IntDistribution(2, 3), "units": CategoricalDistribut
 
 
 def test_a_set_engine_is_tried_but_not_timed(monkeypatch):
-    monkeypatch.setattr(measure, "_timed", None)
+    monkeypatch.setattr(measure, "timed", None)
     case_ = case(dense, engine="plain")
     engine, reason = chosen_engine(case_.spec, case_.data, case_.folds)
     assert (engine.setup.mode, reason) == ("plain", "engine='plain' is set")
@@ -139,28 +140,28 @@ def test_what_xla_cannot_compile_is_refused_before_the_first_trial(space):
 def test_a_short_search_does_not_try_xla():
     case_ = case(dense)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert measured.timing.mode == "plain"
+    assert measured.engine.setup.mode == "plain"
     assert "not worth" in measured.reason
 
 
 @pytest.mark.parametrize(("xla_secs", "mode"), [(0.79, "xla"), (0.81, "plain"), (2.0, "plain")])
 def test_xla_must_gain_a_fifth_of_the_whole_search(monkeypatch, xla_secs, mode):
-    def timed(spec, data, folds, kinds, mode, say):
-        program = SimpleNamespace(xla_wish=(None, ""))
-        engine = SimpleNamespace(setup=Setup(mode), program=lambda params: program)
-        return engine, Timing(mode, 0.0, 1.0 if mode == "plain" else xla_secs)
+    def timed(engine, spec, folds, params):
+        timing = Timing(0.0, {"plain": 1.0, "xla": xla_secs}[engine.setup.mode])
+        return Timings(timing, timing)
 
-    monkeypatch.setattr(measure, "_timed", timed)
+    monkeypatch.setattr(measure, "timed", timed)
     case_ = case(dense, max_epochs=100)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert (measured.engine.setup.mode, measured.timing.mode) == (mode, mode)
+    assert measured.engine.setup == Setup(mode)
+    assert measured.timing.fold_epoch_secs == (xla_secs if mode == "xla" else 1.0)
     assert "with XLA" in measured.reason
     assert "without" in measured.reason
 
 
 def test_compiling_counts_in_a_searchs_time():
     work = SearchWork(n_fold_epochs=100, n_programs=3)
-    assert Timing("xla", compile_secs=5.0, fold_epoch_secs=0.01).search_secs(work) == 16.0
+    assert Timing(compile_secs=5.0, fold_epoch_secs=0.01).search_secs(work) == 16.0
 
 
 @pytest.mark.parametrize(("secs_in_turn", "in_turn"), [(0.79, True), (0.81, False)])
@@ -169,7 +170,7 @@ def test_folds_train_in_turn_only_where_that_is_a_fifth_faster(monkeypatch, secs
         assert len(folds) == 2
         return secs_in_turn if engine.lanes.n == 1 else 1.0
 
-    monkeypatch.setattr(measure, "_epoch_secs", epoch_secs)
+    monkeypatch.setattr(timing, "epoch_secs", epoch_secs)
     monkeypatch.setattr(resident, "n_lanes", lambda: 3)
     case_ = case(dense, engine="plain")
     measured = measured_engine(case_.spec, case_.data, case_.folds)
@@ -207,28 +208,66 @@ def test_one_proposal_is_typical_of_each_kind_of_layers():
     assert [params["kind"] for params in typical_of_each_kind(spec)] == ["dense"]
 
 
-def test_a_mode_is_chosen_by_the_mean_of_all_kinds(monkeypatch):
-    def epoch_secs(engine, spec, folds, params):
-        secs = {"plain": {"dense": 1.0, "dropout": 1.0}, "xla": {"dense": 0.1, "dropout": 3.0}}
-        return secs[engine.setup.mode][params["kind"]] * len(folds)
+@pytest.fixture
+def epochs_take(monkeypatch):
+    """Let epochs of kinds of models take so many seconds, by mode."""
 
-    monkeypatch.setattr(measure, "_epoch_secs", epoch_secs)
+    def take(**secs):
+        monkeypatch.setattr(timing, "epoch_secs", lambda engine, spec, folds, params: (
+            secs[params["kind"]][engine.setup.mode == "xla"] * len(folds)))  # fmt: skip
+
+    return take
+
+
+def test_a_mode_is_chosen_for_each_kind_of_models(epochs_take):
+    epochs_take(dense=(1.0, 0.1), dropout=(2.0, 3.0))
     case_ = of_kinds("dense", "dropout", budget=Budget(n_trials=300))
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert (measured.timing.mode, measured.timing.fold_epoch_secs) == ("plain", 1.0)
-    assert "1550.0 ms a fold-epoch" in measured.reason
-    assert "the mean of 2 kinds of models" in measured.reason
+    assert measured.engine.setup.kinds == {"Dense": "xla", "Dense, Dropout": "plain"}
+    assert measured.engine.setup.mode == "xla"  # of a kind that was not timed: as the first
+    assert measured.timing.fold_epoch_secs == pytest.approx((0.1 + 2.0) / 2)
+    assert "Dense: about" in measured.reason
+    assert "Dense, Dropout: about" in measured.reason
+    modes = {program.kind: key[0] for key, program in measured.engine._programs.items()}
+    assert modes == measured.engine.setup.kinds
+    for kind in ("dense", "dropout"):
+        measured.engine.program({**case_.params, "kind": kind})
+    assert measured.engine.n_compiled == 4  # two kinds in two modes, none of them once more
+
+
+def test_a_study_trains_each_kind_of_models_as_it_has_recorded(epochs_take):
+    case_ = of_kinds("dense", "dropout")
+    setup = Setup.of_kinds({"Dense": "xla", "Dense, Dropout": "plain"}, in_turn=False)
+    again = Setup.of(json.loads(json.dumps(asdict(setup))))
+    assert again == setup
+    engine = engine_for(again, case_.spec, case_.data, case_.folds)
+    for kind, mode in (("dense", "xla"), ("dropout", "plain")):
+        params = {**case_.params, "kind": kind}
+        mixed = all_curves(advanced(replace(case_, params=params).training(engine), 2))
+        assert np.array_equal(
+            mixed, all_curves(replace(case_, params=params).trained(2, mode=mode))
+        )
+
+
+def test_kinds_that_agree_have_one_mode(epochs_take):
+    epochs_take(dense=(1.0, 0.1), dropout=(2.0, 0.2))
+    case_ = of_kinds("dense", "dropout", budget=Budget(n_trials=300))
+    setup = measured_engine(case_.spec, case_.data, case_.folds).engine.setup
+    assert (setup.mode, setup.kinds) == ("xla", {})
+
+
+def test_programs_that_were_timed_and_not_chosen_are_dropped(epochs_take):
+    epochs_take(dense=(1.0, 0.1))
     case_ = of_kinds("dense", "dense too", budget=Budget(n_trials=300))  # of the same layers
-    monkeypatch.setattr(measure, "_epoch_secs", lambda engine, spec, folds, params: (
-        0.1 if engine.setup.mode == "xla" else 1.0) * len(folds))  # fmt: skip
-    assert measured_engine(case_.spec, case_.data, case_.folds).timing.mode == "xla"
+    engine = measured_engine(case_.spec, case_.data, case_.folds).engine
+    assert [key[0] for key in engine._programs] == ["xla"]
 
 
 def test_all_stream_where_one_kind_must(monkeypatch):
     monkeypatch.setattr(measure, "WORTH_MEASURING_SECS", 0.0)
     case_ = of_kinds("dense", "eager", "dropout")
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert measured.timing.mode == "stream"
+    assert measured.engine.setup.mode == "stream"
     assert "run_eagerly=True" in measured.reason
 
 
@@ -239,10 +278,10 @@ def validation(monkeypatch):
     def taken(share, *, mode="plain", epoch_secs=0.01, **of_case):
         case_ = case(dense, **of_case)
         engine = engine_for(Setup(mode), case_.spec, case_.data, case_.folds)
-        n_timed = len(measure._alike(engine, case_.folds, case_.params))
-        monkeypatch.setattr(measure, "_epoch_secs", lambda *_: share * epoch_secs * n_timed)
-        before = Measured(engine, Timing(mode, 0.0, epoch_secs), "why")
-        after = measure._with_measured_validation(before, case_.spec, case_.folds, case_.params)
+        monkeypatch.setattr(measure, "epoch_secs", lambda engine, *_: (
+            share if engine.setup.validation_factor > 1 else 1.0))  # fmt: skip
+        before = Measured(engine, Timing(0.0, epoch_secs), "why")
+        after = measure._with_measured_validation(before, case_.spec, case_.folds)
         is_taken = engine.setup.validation_factor > 1
         assert after.timing.fold_epoch_secs == epoch_secs * (share if is_taken else 1)
         assert after.reason.startswith("why")

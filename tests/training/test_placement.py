@@ -128,7 +128,7 @@ def test_rows_that_do_not_fit_make_a_new_study_stream_with_the_reason(monkeypatc
     case_, small = case(dense), too_small()
     monkeypatch.setattr("pipeline.training.keras_engine.training_device", lambda: small)
     measured = measured_engine(case_.spec, case_.data, case_.folds)
-    assert measured.timing.mode == "stream"
+    assert measured.engine.setup.mode == "stream"
     rows = size(2 * held_by("stream").rows)
     assert f"its rows, {rows} while two engines hold them, do not fit beside" in measured.reason
     assert f"in 70% of CPU:0 with {size(small.memory or 0)} free" in measured.reason

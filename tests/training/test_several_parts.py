@@ -251,7 +251,7 @@ def test_a_subclass_that_knows_its_inputs_itself_is_trained():
 
     case_ = case(build, replace(things(), y=(GOOD.y["size"], GOOD.y["size"])))
     check_model(case_.spec, case_.data, case_.folds[0])
-    assert measured_engine(case_.spec, case_.data, case_.folds).timing.mode == "plain"
+    assert measured_engine(case_.spec, case_.data, case_.folds).engine.setup.mode == "plain"
     training = assert_equals_fit(case_)
     predicted = training.program.predict(0, training.states[0], np.arange(3))
     assert list(predicted) == ["0", "1"]

@@ -13,8 +13,9 @@ import pytest
 
 from pipeline.spec import Budget
 from pipeline.training import Setup, apart, threads
-from pipeline.training.measure import WORTH_MEASURING_SECS, Timing, expected_work
+from pipeline.training.measure import WORTH_MEASURING_SECS
 from pipeline.training.threads import Found, found_apart
+from pipeline.training.timing import Timing, expected_work
 from tests.tiny_study import write_study
 from tests.training.models import case, dense
 
@@ -30,7 +31,7 @@ def timings(monkeypatch):
     def timed(spec, data, folds, threads, operation_threads, engine):
         secs = timings[operation_threads, engine]
         mode: Any = "xla" if engine == "auto" else engine
-        return secs and Found(Setup(mode), Timing(mode, 0.0, secs), "timed", operation_threads)
+        return secs and Found(Setup(mode), Timing(0.0, secs), "timed", operation_threads)
 
     monkeypatch.setattr(threads, "_timed", timed)
     monkeypatch.setattr(threads, "in_a_copy", lambda task: task())
@@ -52,7 +53,7 @@ def test_a_thread_per_core_must_gain_a_fifth_of_the_search(timings, engine, all_
     assert chosen.operation_threads == n
     assert chosen.setup.mode == ("xla" if n is None and engine == "auto" else "plain")
     assert chosen.timing.fold_epoch_secs == (all_secs if n is None else 1.0)
-    assert "1000.0 ms a fold-epoch with 1 thread an operation in mode 'plain'" in chosen.reason
+    assert "1000.0 ms a fold-epoch with 1 thread an operation in mode plain" in chosen.reason
     assert f"{1e3 * all_secs:.1f} ms a fold-epoch with a thread per core" in chosen.reason
 
 
@@ -127,8 +128,10 @@ def test_it_is_timed_in_a_copy_recorded_and_obeyed(tmp_path):
 
     fields = '{"threads": 2, "budget": Budget(n_trials=10_000)}'
     study = write_study(tmp_path, fields=fields)
-    assert posed() == ["1", "plain", "None"]
+    n, *others = posed()
+    assert (n in ("1", "2"), others) == (True, ["plain", "None"])  # which one hangs on the machine
     (record,) = tmp_path.glob("mlruns/studies/*/threads")
-    assert record.read_text() == "2 1"
-    record.write_text("2 2")
-    assert posed() == ["2", "None", "None"]
+    assert record.read_text() == f"2 {n}"
+    other = {"1": "2", "2": "1"}[n]
+    record.write_text(f"2 {other}")
+    assert posed() == [other, "None", "None"]
