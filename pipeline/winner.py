@@ -4,7 +4,8 @@ A search stops trials early, and a rule that reads a curve cut short reads the c
 trial is first trained on, unstopped. Then the right edge is looked at, by the kind of its schedule:
 
 - Horizon-free: when the chosen epoch, or any that cannot be told from the best, lies at the end of
-  the curve, training goes on, up to three times the horizon.
+  the curve, training goes on, up to three times the horizon, or to the end of a function that has
+  rates for so many epochs: what comes after it was not asked.
 - Laid out for its horizon: an earlier epoch of it is another schedule, so the question is whether
   the *range* of horizons ended too soon. When the best horizon lies at its upper end, longer ones
   are trained afresh until one is no better. One that may be cut at any epoch ends at its horizon
@@ -27,13 +28,9 @@ from pipeline.errors import BadInput, StoreUnavailable, unexpected_errors
 from pipeline.files import write_whole
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
-from pipeline.schedules import n_epochs_given
 from pipeline.session import Session
 from pipeline.space import values
-from pipeline.spec import StudySpec
-
-MAX_EXTENSION = 3
-"""Times its horizon that the best trial is trained at most, or the longest horizon of the space."""
+from pipeline.spec import MAX_EXTENSION, StudySpec
 
 STEP = 0.5
 """Share of the horizon that is added at a time."""
@@ -148,7 +145,9 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
     if not why_open:
         return winner
     is_open = _last_is_chosen(trial, session.spec) and (
-        trial.horizon_free or _at_upper_end(trial, session.spec)
+        not session.spec.schedule_is_over(trial.params, trial.curves.n_epochs)
+        if trial.horizon_free
+        else _at_upper_end(trial, session.spec)
     )
     return replace(winner, open_end=why_open if is_open else "")
 
@@ -313,9 +312,7 @@ def _can_go_on(winner: Winner, best: TrialResult, question: Question) -> bool:
 def _limit(best: TrialResult, spec: StudySpec) -> int:
     if not best.horizon_free:
         return best.horizon
-    limit = max(MAX_EXTENSION * best.horizon, spec.longest_horizon)
-    schedule = spec.schedule_of(best.params)
-    return n_epochs_given(schedule, best.params["learning_rate"], limit)
+    return spec.n_epochs_given(best.params, max(MAX_EXTENSION * best.horizon, spec.longest_horizon))
 
 
 def _last_is_chosen(trial: TrialResult, spec: StudySpec) -> bool:

@@ -134,6 +134,8 @@ def _epochs(result: StudyResult) -> str:
     text = f"{span(evidence.equivalent_epochs)} cannot be told from the best"
     if best.curves is not None:
         text += f" of {best.curves.n_epochs} trained"
+        if result.spec.schedule_is_over(best.params, best.curves.n_epochs):
+            text += ", for which alone the schedule has rates"
     if (resampled := evidence.resampled_epochs) is not None:
         chosen = span(range(int(resampled.low), int(resampled.high) + 1))
         text += f"; on resampled rows {result.choice.rule!r} chooses {chosen}"

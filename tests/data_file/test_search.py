@@ -44,12 +44,15 @@ def test_the_written_study_gives_the_same_curves_and_the_model_takes_raw_rows(pr
     assert hidden.parent.parent == project / "mlruns" / "generated"
     found = search(spec)
     assert found.decision_path.is_relative_to(project / "mlruns")
+    note = found.decision_path.with_name("written_file")
+    assert project / note.read_text() == hidden  # they go together
 
     _, _, written = asked(*arguments, "--write-study", "elsewhere.py")
     assert written == project / "elsewhere.py"
     # Its own code, under another name: another study, which is trained anew.
     again = search(load_study(written))
     assert again.decision_path != found.decision_path
+    assert not again.decision_path.with_name("written_file").exists()
     assert bits(again) == bits(found)
 
     import mlflow
