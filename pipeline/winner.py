@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import evidence, optimization, out_of_fold, tracking, training
+from pipeline import evidence, metric_history, optimization, out_of_fold, tracking, training
 from pipeline.choice import EpochChoice
 from pipeline.errors import BadInput, StoreUnavailable, unexpected_errors
 from pipeline.files import write_whole
+from pipeline.metric_history import MetricHistory
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
 from pipeline.session import Session
@@ -48,6 +49,7 @@ class Winner:
 
     row_losses: each fold's validation losses row by row, [n_validation_rows, n_epochs]; None where
         they are not known, or only the last epoch may be chosen
+    metrics: of its epochs; None where they are not known
     n_fold_epochs, n_updates: what was trained for it beyond the search's trials
     open_end: why more epochs than were trained may be better, in words; "" when they are not
     cut: whether the budget ended before that was settled
@@ -56,6 +58,7 @@ class Winner:
 
     trial: TrialResult
     row_losses: list[np.ndarray] | None
+    metrics: MetricHistory | None
     n_fold_epochs: int
     n_updates: int
     open_end: str = ""
@@ -132,6 +135,9 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
         out_of_fold.of_trial(session.question, best)
         if trial is best
         else out_of_fold.as_in(trial.curves, lockstep.row_losses()),
+        metric_history.of_trial(session.question, best.number)
+        if trial is best
+        else session.metrics_of(lockstep),
         n_fold_epochs=trial.n_fold_epochs - best.n_fold_epochs,
         n_updates=trial.n_updates - best.n_updates,
         diverged=outcome is Outcome.FAILED,
@@ -155,16 +161,17 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
 def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
     """Train longer horizons afresh while the best one lies at the range's upper end."""
     winner, n_fold_epochs, n_updates = best, 0, 0
+    metrics = metric_history.of_trial(session.question, best.number)
     limit = MAX_EXTENSION * best.horizon
     while _at_upper_end(winner, session.spec):
         why_open = (
             f"the best horizon, {winner.horizon} epochs, lies at the upper end of those searched"
         )
         if winner.horizon >= limit:
-            return Winner(winner, None, n_fold_epochs, n_updates, why_open)
+            return Winner(winner, None, metrics, n_fold_epochs, n_updates, why_open)
         if session.spending.over(n_fold_epochs, n_updates, answering=True):
             why_open += ", and the budget is spent"
-            return Winner(winner, None, n_fold_epochs, n_updates, why_open, cut=True)
+            return Winner(winner, None, metrics, n_fold_epochs, n_updates, why_open, cut=True)
         horizon = min(limit, winner.horizon + math.ceil(STEP * winner.horizon))
         session.display.say(f"{why_open}: a schedule of {horizon} is trained afresh …")
         lockstep = session.lockstep({**best.params, "max_epochs": horizon})
@@ -181,8 +188,8 @@ def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
             continue  # the time is over: see above
         if not _is_better(longer, winner, session.spec):
             break
-        winner = longer
-    return Winner(winner, None, n_fold_epochs, n_updates)
+        winner, metrics = longer, session.metrics_of(lockstep)
+    return Winner(winner, None, metrics, n_fold_epochs, n_updates)
 
 
 def open_end(trial: TrialResult, question: Question) -> str:
@@ -215,7 +222,8 @@ def saved(question: Question, best: TrialResult) -> Winner | None:
     trial = TrialResult.of_plain(best.number, plain["params"], plain["trial"], question.spec)
     names = ("n_fold_epochs", "n_updates", "open_end", "cut", "diverged")
     fields = {name: plain[name] for name in names}
-    return Winner(trial, out_of_fold.of_winner(question), **fields)
+    rows, metrics = out_of_fold.of_winner(question), metric_history.of_winner(question)
+    return Winner(trial, rows, metrics, **fields)
 
 
 def _read(question: Question) -> dict[str, Any]:
@@ -227,6 +235,7 @@ def _read(question: Question) -> dict[str, Any]:
 
 def _save(winner: Winner, best: TrialResult, question: Question) -> None:
     out_of_fold.keep_winner(question, winner.row_losses)
+    metric_history.keep_winner(question, winner.metrics)
     plain = {
         "format": FORMAT,
         "of": [best.number, dict(best.params)],

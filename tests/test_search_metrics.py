@@ -9,7 +9,7 @@ import pytest
 from pipeline import wording
 from pipeline.errors import BadInput, Interrupted
 from pipeline.search import search
-from tests.tiny_study import StopAt, bits, runs_of, tiny
+from tests.tiny_study import StopAt, bits, client, runs_of, tiny
 
 SCORED = """dict(
     scorers={"roc_auc": "roc_auc", "f": "f1_macro"}, objective=Objective("val_roc_auc"),
@@ -39,9 +39,22 @@ def test_a_scorer_is_searched_on_and_a_killed_search_goes_on_the_same(home, tmp_
     logged = trials[best.number].data.metrics
     assert logged["best_val_roc_auc"] == pytest.approx(whole.best.value)
     assert {"fold_2/val_f", "val_f_mean", "val_roc_auc_mean"} <= logged.keys()
-    scores = json.loads(whole.decision_path.read_text())["refit"]["test_metrics"]
+    decided = json.loads(whole.decision_path.read_text())
+    scores = decided["refit"]["test_metrics"]
     assert scores.keys() == {"loss", "accuracy", "roc_auc", "f"}
-    assert "roc_auc" in dict(wording.findings(whole))["test rows"]
+    found = dict(wording.findings(whole))
+    assert "roc_auc" in found["test rows"]
+
+    validated = decided["validated"]
+    assert validated.keys() == {"val_loss", "val_accuracy", "val_roc_auc", "val_f"}
+    score = {"mean": decided["score"], "standard_error": decided["standard_error"]}
+    assert validated["val_roc_auc"] == score
+    history = client(home).get_metric_history(trials[best.number].info.run_id, "val_f_mean")
+    at_choice = next(each for each in history if each.step == whole.choice.n_epochs)
+    assert validated["val_f"]["mean"] == pytest.approx(at_choice.value)
+    f, error = validated["val_f"].values()
+    assert f"val_f {f:.4g} ± {error:.2g}" in found["other metrics"]
+    assert search(tiny(home, fields=SCORED)).validated == whole.validated
 
 
 def test_a_mean_over_rows_and_a_refit_by_updates_are_what_the_answer_says(home):
