@@ -190,7 +190,7 @@ class StudySpec:
         require(is_number_of, "keep_checkpoints", "a whole number ≥ 0, or 'all'", keeps)
         check_class_weight(self.class_weight)
         check_test_size(self.test_size)
-        if self.name == "":
+        if isinstance(self.name, str) and not self.name:
             object.__setattr__(self, "name", source_of(self.build_model).name)
         is_name = isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)
         require(

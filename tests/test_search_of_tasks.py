@@ -99,7 +99,8 @@ def test_the_answer_is_what_the_predictions_score(name, home, monkeypatch):
     assert result.spec.objective.direction == ("maximize" if task.is_up else "minimize")
     best_of = max if task.is_up else min
     assert result.choice.score == best_of(result.best.curves.mean)
-    assert result.best.value == best_of(trial.value for trial in result.trials if trial.value)
+    of_trials = {trial.value: trial.number for trial in reversed(result.trials) if trial.value}
+    assert result.best.number == of_trials[best_of(of_trials)]
 
     run, _ = runs_of(home)
     folder = client(home).download_artifacts(run.info.run_id, "folds")
