@@ -13,7 +13,6 @@ from pipeline.errors import BadInput
 Direction = Literal["minimize", "maximize"]
 Mean = Literal["folds", "rows"]
 
-
 LARGER_IS_BETTER = {
     "acc", "accuracy", "auc", "binary_accuracy", "binary_io_u", "categorical_accuracy",
     "concordance_correlation", "cosine_similarity", "f1_score", "fbeta_score", "io_u", "mean_io_u",

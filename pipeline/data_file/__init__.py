@@ -63,8 +63,9 @@ def with_study_file(
         with disk_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, written.text.encode())
-    with suppress(OSError):  # when it was last used; a read-only project does not say
-        os.utime(path)
+    if options.write_study is None:
+        with suppress(OSError):  # when it was last used; a read-only project does not say
+            os.utime(path)
     for decision in written.decisions:
         say(decision)
     say(f"all this is the study {path}")
