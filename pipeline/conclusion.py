@@ -42,6 +42,9 @@ def concluded(
     kept = kept_by(spec.refit.policy, question.folds, batch_size)
     refit = dataclasses.replace(spec.refit, policy=kept)
     evidence = gathered(choice, winner.trial, trials, question, row_losses=winner.row_losses)
+    assert winner.trial.curves is not None  # it was chosen from
+    history = winner.metrics
+    validated = history.validated(choice.n_epochs, winner.trial.curves) if history else {}
     besides: list[Winner | Confirmation] = [winner, *([confirmation] if confirmation else [])]
     return StudyResult(
         spec=spec,
@@ -61,5 +64,6 @@ def concluded(
         run_url=run_url,
         ui_command=ui_command,
         budget_over=budget_over,
+        validated=validated,
         warm_start=warm_start.compared(study, winner.trial, trials, evidence),
     )

@@ -52,6 +52,14 @@ def contributions(values: np.ndarray, weights: np.ndarray | None, n_repeats: int
     return (means + shares * (of_repeats - means)).reshape(values.shape)
 
 
+@dataclass(frozen=True)
+class FoldScore:
+    """A metric's mean over folds, and its standard error; None for one fold."""
+
+    mean: float
+    standard_error: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class FoldCurves:
     """One trial's learning curves on the monitored metric.

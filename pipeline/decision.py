@@ -39,6 +39,7 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
         "horizon": choice.horizon,
         "score": choice.score,
         "standard_error": choice.standard_error,
+        "validated": {name: dataclasses.asdict(score) for name, score in result.validated.items()},
         "objective": {
             "metric": result.spec.objective.metric,
             "direction": result.spec.objective.direction,

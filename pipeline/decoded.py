@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,7 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from pipeline.errors import AnotherRunActive, BadInput, in_one_line, require
-from pipeline.files import aside_of, disk_errors
+from pipeline.files import aside_of, disk_errors, unused
 from pipeline.machine import n_cores
 from pipeline.study_file import home_of, source_of
 
@@ -73,16 +72,11 @@ def to_go(home: Path, *, keep: int, older_than_secs: float, now_secs: float) -> 
     Of each study file's name and function the `keep` last used arrays stay, and all that were used
     within `older_than_secs`.
     """
-    arrays = sorted((home / CACHE).glob("*.npy"), key=lambda path: path.stat().st_mtime)
-    by_name = defaultdict(list)
-    for path in reversed(arrays):
-        by_name[path.name.rpartition("-")[0]].append(path)
-    last_used = {path for paths in by_name.values() for path in paths[:keep]}
-    return [
-        path
-        for path in (*(home / CACHE).glob("*.tmp"), *arrays)
-        if path not in last_used and now_secs - path.stat().st_mtime >= older_than_secs
-    ]
+    limits: Any = {"keep": keep, "older_than_secs": older_than_secs, "now_secs": now_secs}
+    arrays = (home / CACHE).glob("*.npy")
+    going = unused(arrays, lambda path: path.name.rpartition("-")[0], **limits)
+    left_by_a_kill = (home / CACHE).glob("*.tmp")
+    return [*unused(left_by_a_kill, str, **{**limits, "keep": 0}), *going]
 
 
 def remove(paths: Iterable[Path]) -> None:

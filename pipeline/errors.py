@@ -35,9 +35,13 @@ class ExitCode(IntEnum):
 
 
 class PipelineError(Exception):
-    """An error with a message for the user and an exit code for the caller."""
+    """An error with a message for the user, in one line, and an exit code for the caller."""
 
     exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str = "") -> None:
+        # Other libraries' errors and what users gave, which are quoted, may have several.
+        super().__init__(" ".join(line.strip() for line in message.splitlines() if line.strip()))
 
 
 class BadInput(PipelineError, ValueError):  # noqa: N818 - it names what came, not what broke

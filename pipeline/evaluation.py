@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import optimization, out_of_fold, tracking, training
+from pipeline import metric_history, optimization, out_of_fold, tracking, training
 from pipeline.curves import FoldCurves
 from pipeline.errors import StoreUnavailable, in_one_line
 from pipeline.results import Outcome, TrialResult, trial_name
@@ -46,12 +46,12 @@ def _evaluated(
             "it any further: is its memory enough?",
         )
     else:
-        longer = None if session.climbs else longer_trial(proposal, session)
+        known = None if session.climbs else longer_trial(proposal, session)
         with session.at(proposal):
             trial = (
                 train(proposal, session, log, name)
-                if longer is None
-                else repeat(longer, proposal, session, log.opened())
+                if known is None
+                else repeat(*known, proposal, session, log.opened())
             )
     run = log.opened()
     result = TrialResult(
@@ -72,6 +72,7 @@ def _evaluated(
         session.unwritten.keep(name, run.epochs)
     if result.value is not None:
         out_of_fold.keep(session.question, result, trial.row_losses)
+        metric_history.keep(session.question, result.number, trial.metrics)
     if result.outcome is Outcome.PAUSED:
         proposal.pause(result)
         proposal.end_attempt()
@@ -122,6 +123,7 @@ class Training:
     curves: FoldCurves | None = None
     training_mean: np.ndarray | None = None
     row_losses: list[np.ndarray] | None = None
+    metrics: metric_history.MetricHistory | None = None
     n_updates: int = 0
     horizon_free: bool = True
     any_epoch: bool = True
@@ -214,6 +216,7 @@ def train_on(
                 session.snapshots.keep(name, lockstep, now=True)
             if trial.outcome.has_value:
                 trial.row_losses = lockstep.row_losses()
+                trial.metrics = session.metrics_of(lockstep)
             return trial
         must_stop = session.must_stop_trial(proposal, lockstep)
         session.snapshots.keep(name, lockstep, now=must_stop)
@@ -250,11 +253,13 @@ def is_over(
     return True
 
 
-def longer_trial(proposal: optimization.Proposal, session: Session) -> TrialResult | None:
-    """Return an earlier trial whose curve begins with the whole curve of this one, if there is any.
+def longer_trial(
+    proposal: optimization.Proposal, session: Session
+) -> tuple[TrialResult, metric_history.MetricHistory] | None:
+    """Return an earlier trial whose epochs begin with all epochs of this one, and their metrics.
 
     It has the same parameters but for max_epochs, a schedule that does not depend on it, and a
-    builder that makes nothing of it either.
+    builder that makes nothing of it either. None if there is no such trial.
     """
     horizon = int(proposal.params["max_epochs"])
     for trial in session.finished.all():
@@ -265,31 +270,39 @@ def longer_trial(proposal: optimization.Proposal, session: Session) -> TrialResu
         # One that was stopped early would be so again, at the same epoch.
         reaches = trial.curves.n_epochs >= horizon or trial.outcome is Outcome.STOPPED_EARLY
         if reaches and session.engine.is_same_program(trial.params, proposal.params):
-            return trial
+            metrics = metric_history.of_trial(session.question, trial.number)
+            if metrics is not None:
+                return trial, metrics
     return None
 
 
 def repeat(
-    longer: TrialResult, proposal: optimization.Proposal, session: Session, run: tracking.TrialRun
+    longer: TrialResult,
+    history: metric_history.MetricHistory,
+    proposal: optimization.Proposal,
+    session: Session,
+    run: tracking.TrialRun,
 ) -> Training:
-    """Let a trial run along the beginning of a longer one's curve: training is repeatable.
+    """Let a trial run along the beginning of a longer one's epochs: training is repeatable.
 
-    MLflow is given the monitored metric; the others are in the longer trial's run.
+    history: of the longer one
     """
-    metric, horizon = session.spec.objective.metric, int(proposal.params["max_epochs"])
+    horizon = int(proposal.params["max_epochs"])
     trial, curves = Training(prefix_of=longer.number), longer.curves
     assert curves is not None
     for n_epochs in range(1, min(horizon, curves.n_epochs) + 1):
         trial.curves = curves.until(n_epochs)
         rate = session.learning_rate_in(n_epochs, proposal.params, trial.curves)
-        scores = trial.curves.after(n_epochs)[:, None]
-        metrics = tracking.epoch_metrics([metric], scores, rate, weights=trial.curves.weights)
+        metrics = tracking.epoch_metrics(
+            history.names, history.after(n_epochs), rate, weights=trial.curves.weights
+        )
         run.log_epoch(n_epochs, metrics)
         session.display.epoch_ended(proposal.number, n_epochs, trial.curves.mean_after(n_epochs))
         if is_over(trial, proposal, session, Leg(), is_last=n_epochs == horizon):
             break
     trial.reason += f"; they are the first of trial {longer.number}, and were not trained again"
     n_epochs = trial.curves.n_epochs if trial.curves else 0
+    trial.metrics = history.until(n_epochs)
     if longer.training is not None:
         trial.training_mean = longer.training[:n_epochs]
     losses = out_of_fold.of_trial(session.question, longer)

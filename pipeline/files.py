@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,28 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         raise
+
+
+def unused(
+    paths: Iterable[Path],
+    name_of: Callable[[Path], str],
+    *,
+    keep: int,
+    older_than_secs: float,
+    now_secs: float,
+) -> list[Path]:
+    """Return the files that nobody needs any more, the longest unused first.
+
+    Of each name the `keep` last used ones stay, and all that were used within `older_than_secs`.
+    When a file was used is when it was changed: whoever uses one touches it.
+    """
+    used = {path: path.stat().st_mtime for path in paths}
+    by_name = defaultdict(list)
+    for path in sorted(used, key=lambda path: -used[path]):
+        by_name[name_of(path)].append(path)
+    going = [path for newest_first in by_name.values() for path in newest_first[keep:]]
+    old = [path for path in going if now_secs - used[path] >= older_than_secs]
+    return sorted(old, key=lambda path: used[path])
 
 
 def aside_of(path: Path) -> Path:

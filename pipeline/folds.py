@@ -147,9 +147,10 @@ def split(data: Dataset, splitter: Any, seed: int) -> Folds:
     splitter = _seeded(default_splitter(data) if splitter is None else splitter, seed)
     _refuse_too_many_folds(splitter, data)
     drawn = draw(splitter, data, f"splitter {splitter!r}")
-    folds = tuple(Fold(index, train, validation) for index, (train, validation) in enumerate(drawn))
+    each = tuple(Fold(index, train, validation) for index, (train, validation) in enumerate(drawn))
+    folds = Folds(each, data.n_rows)
     _refuse_parted_groups(folds, data, splitter)
-    return Folds(folds, data.n_rows)
+    return folds
 
 
 def untrained_classes(data: Dataset, folds: Folds) -> list[str]:
@@ -264,9 +265,18 @@ def draw(splitter: Any, data: Dataset, name: str) -> list[tuple[np.ndarray, np.n
         with warnings.catch_warnings():
             # A splitter's warning is about these very rows: it must be read before training.
             warnings.simplefilter("error", UserWarning)
-            return list(splitter.split(x, y, data.groups))
+            drawn = list(splitter.split(x, y, data.groups))
     except (ValueError, TypeError, UserWarning) as error:
-        raise BadInput(f"{name} cannot split {data.n_rows} rows: {error}") from error
+        ignores_groups = isinstance(error, UserWarning) and "groups parameter is ig" in str(error)
+        use = "; use GroupKFold, or load data without groups" if ignores_groups else ""
+        raise BadInput(f"{name} cannot split {data.n_rows} rows: {error}{use}") from error
+    for index, pair in enumerate(drawn):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise BadInput(
+                f"{name} must give (training rows, validation rows) for each fold, got {pair!r} "
+                f"for fold {index}"
+            )
+    return drawn
 
 
 def _seeded(splitter: Any, seed: int) -> Any:

@@ -19,10 +19,12 @@ if __name__ == "__main__":
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline import decision, decoded, optimization, retention, tracking
 from pipeline.addresses import tracking_uri_of
@@ -61,10 +63,9 @@ def clean(
     if keep is not None and keep < 1:
         raise BadInput(f"--keep must be ≥ 1, got {keep}: the newest study of a name stays")
     store, age_secs = _open_store(home), older_than_secs or 0.0
+    limits: Any = {"keep": keep or 1, "older_than_secs": age_secs, "now_secs": time.time()}
     studies = retention.studies_in(home, store, records_too=records_too)
-    going, staying = retention.to_go(
-        studies, keep=keep or 1, older_than_secs=age_secs, now_secs=time.time()
-    )
+    going, staying = retention.to_go(studies, **limits)
     yield from (f"kept  {name}: {why}" for name, why in staying.items())
     verb, gone = "removed" if delete else "would remove", []
     for study in going:
@@ -84,15 +85,22 @@ def clean(
         if delete:
             tracking.remove(store, trash)
         yield f"{verb}  deleted before in MLflow: {_logged(trash)}, {_size(trash.n_bytes)}"
-    cached = decoded.to_go(home, keep=keep or 1, older_than_secs=age_secs, now_secs=time.time())
+    cached = decoded.to_go(home, **limits)
     if cached:
         yield _cleaned(cached, delete=delete)
+    kept = [study for study in studies if study not in gone]
+    written = retention.written_files_to_go(home, kept, **limits)
+    if written:
+        if delete:
+            for path in written:
+                shutil.rmtree(path.parent)
+        yield f"{verb}  {len(written)} study file(s) written for data files"
     n_bytes = trash.n_bytes + sum(study.n_bytes for study in gone)
     n_kept = len(studies) - len(gone)
     yield f"{verb} {len(gone)} of {len(studies)} studies, {_size(n_bytes)}; {n_kept} stay"
     if delete:
         yield _shrunk(store, home)
-    elif gone or trash.run_ids or trash.model_ids or cached:
+    elif gone or trash.run_ids or trash.model_ids or cached or written:
         yield "nothing was removed: add --delete to do it"
 
 

@@ -13,6 +13,24 @@ from pipeline.errors import BadInput
 Direction = Literal["minimize", "maximize"]
 Mean = Literal["folds", "rows"]
 
+LARGER_IS_BETTER = {
+    "acc", "accuracy", "auc", "binary_accuracy", "binary_io_u", "categorical_accuracy",
+    "concordance_correlation", "cosine_similarity", "f1_score", "fbeta_score", "io_u", "mean_io_u",
+    "one_hot_io_u", "one_hot_mean_io_u", "pearson_correlation", "precision", "precision_at_recall",
+    "r2_score", "recall", "recall_at_precision", "sensitivity_at_specificity",
+    "sparse_categorical_accuracy", "sparse_top_k_categorical_accuracy",
+    "specificity_at_sensitivity", "top_k_categorical_accuracy",
+}  # fmt: skip
+SMALLER_IS_BETTER = {
+    "bce", "binary_crossentropy", "categorical_crossentropy", "categorical_hinge", "ce",
+    "crossentropy", "hinge", "kl_divergence", "logcosh", "mae", "mape", "mean_absolute_error",
+    "mean_absolute_percentage_error", "mean_squared_error", "mean_squared_logarithmic_error", "mse",
+    "msle", "poisson", "root_mean_squared_error", "sparse_categorical_crossentropy",
+    "squared_hinge",
+}  # fmt: skip
+"""Keras's own metrics, by the names that they have in its logs; `Metric._direction` says as much.
+A test holds these to it. Counts of true or false answers have no direction."""
+
 
 @dataclass(frozen=True, repr=False)
 class Objective:
@@ -20,8 +38,8 @@ class Objective:
 
     metric: of the validation rows: "val_" and the name of what the model or a scorer of the study
         measures
-    direction: may be left out for a loss, and for a scorer of the study, since a scorer's larger
-        values are better; it is never guessed from another metric's name
+    direction: may be left out for a loss, for a scorer of the study, whose larger values are
+        better, and for what Keras's own metrics are called; it is never guessed from another name
     mean: over "folds", each counts the same; or over "rows", each fold counts with its validation
         rows, where folds differ in size
     """
@@ -59,7 +77,7 @@ class Objective:
         return None if self.mean == "folds" else np.array(n_validation_rows, dtype=np.float64)
 
     def directed(self, scorers: Collection[str]) -> Objective:
-        """Return this with its direction, which a scorer of these names has by itself.
+        """Return this with its direction, which scorers of these names and Keras's metrics have.
 
         Raises BadInput where the direction is not known, or not the scorer's.
         """
@@ -71,11 +89,16 @@ class Objective:
                     "a scorer's larger values are better, as of 'neg_log_loss'"
                 )
             return replace(self, direction="maximize")
-        if self.direction is None:
-            raise BadInput(
-                f"objective.direction must be stated for {self.metric!r}: 'minimize' or 'maximize'"
-            )
-        return self
+        if self.direction is not None:
+            return self
+        if name.lower() in LARGER_IS_BETTER:
+            return replace(self, direction="maximize")
+        if name.lower() in SMALLER_IS_BETTER:
+            return replace(self, direction="minimize")
+        raise BadInput(
+            f"objective.direction must be stated for {self.metric!r}: 'minimize' or 'maximize'; it "
+            "is known of losses, of scorers, and of Keras's own metrics by their own names"
+        )
 
     @property
     def training_metric(self) -> str:

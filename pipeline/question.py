@@ -20,7 +20,7 @@ from pipeline.nest import described, is_several
 from pipeline.preprocessing import remarks_on_transformers
 from pipeline.set_aside import set_test_rows_aside
 from pipeline.spec import StudySpec
-from pipeline.study_file import source_of
+from pipeline.study_file import WRITTEN_FILE, is_generated, source_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,7 @@ class Question:
     signature: what makes this the same study, taken once: its file may be edited meanwhile
     source_hash: of the study's code, taken then, too
     home: the project that holds the study
+    file: the study's own, where there is one
     found: how the study is best trained, where it is new and this was timed before anything ran
     """
 
@@ -44,6 +45,7 @@ class Question:
     signature: str
     source_hash: str
     home: Path
+    file: Path | None = None
     found: training.Found | None = None
 
     @property
@@ -89,6 +91,15 @@ class Question:
         if not self._recorded_threads:
             threads = self.threads_for(n_workers) or 0, training.operation_threads() or 0
             write_whole(self._threads_record, " ".join(map(str, threads)).encode())
+
+    def record_file(self) -> None:
+        """Keep which file was written for this study's data: `maintain clean` takes it with it.
+
+        Of a file of the user's own nothing is kept. The caller holds the study's lock.
+        """
+        if self.file is not None and is_generated(self.file):
+            name = self.file.relative_to(self.home).as_posix()
+            write_whole(self.folder / WRITTEN_FILE, name.encode())
 
     @property
     def is_new(self) -> bool:
@@ -225,6 +236,8 @@ def pose_on(
             f"{spec.strategy.fold}"
         )
     signature = spec.signature(data_fingerprint=data_fingerprint, splits_hash=folds.hash)
-    home = source_of(spec.build_model, spec.load_data).home
-    code = spec.source.hash
-    return Question(spec, development, test, folds, data_fingerprint, signature, code, home)
+    source = source_of(spec.build_model, spec.load_data)
+    return Question(
+        spec, development, test, folds, data_fingerprint, signature, spec.source.hash, source.home,
+        source.file,
+    )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.choice import EpochChoice
 from pipeline.confirmation import Confirmation
-from pipeline.curves import FoldCurves
+from pipeline.curves import FoldCurves, FoldScore
 from pipeline.diagnosis import Diagnosis, Fit, diagnose
 from pipeline.objective import Objective
 from pipeline.refit_length import KeptByRefit
@@ -300,6 +300,8 @@ class StudyResult:
 
     best: the best trial, trained on until its curve carries the choice
     evidence: how sure the choice is
+    validated: by name, all metrics of validation rows at the chosen epoch, the monitored one and
+        scorers among them
     open_end: why more epochs than were trained may be better; "" when they are not
     n_extra_fold_epochs, n_extra_updates: trained beyond the search's trials: to confirm, and for
         the best trial
@@ -333,6 +335,7 @@ class StudyResult:
     warm_start: WarmStart | None = None
     registered: Registered | None = None
     report_path: Path | None = None
+    validated: Mapping[str, FoldScore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.best.value is None:

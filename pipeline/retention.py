@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import tracking
+from pipeline.files import unused
+from pipeline.study_file import GENERATED, WRITTEN_FILE
 
 RECORD = "decision.json"
 """What stays of a study that goes: small, and the only account of what was once decided."""
@@ -26,6 +28,7 @@ class StoredStudy:
     last_used_secs: when it was last searched or answered, since the epoch
     decided: whether there is an answer, and the trials that it came from
     n_bytes: of all files that would go
+    written_file: the study's, where that was written for a data file
     """
 
     name: str
@@ -35,6 +38,7 @@ class StoredStudy:
     last_used_secs: float
     decided: bool
     n_bytes: int
+    written_file: Path | None = None
 
     @property
     def registered(self) -> tuple[str, ...]:
@@ -97,6 +101,28 @@ def to_go(
     return sorted(going, key=lambda study: study.last_used_secs), staying
 
 
+def written_files_to_go(
+    home: Path,
+    staying: Iterable[StoredStudy],
+    *,
+    keep: int,
+    older_than_secs: float,
+    now_secs: float,
+) -> list[Path]:
+    """Return the studies that were written for data files and may go, the longest unused first.
+
+    Those of the studies that stay do, and by name and age the same limits hold for the others, of
+    which some were never searched.
+    """
+    of_those = {study.written_file for study in staying}
+    files = (home / GENERATED).glob("*/*.py")
+    going = unused(
+        files, lambda path: path.name,
+        keep=keep, older_than_secs=older_than_secs, now_secs=now_secs,
+    )  # fmt: skip
+    return [path for path in going if path not in of_those]
+
+
 def remove(study: StoredStudy, store: tracking.Store, *, records_too: bool) -> None:
     """Remove a study's runs, models and files; the caller holds its lock.
 
@@ -132,7 +158,13 @@ def _stored(
         last_used_secs=max([*used, logged.last_used_secs]),
         decided=(folder / RECORD).exists() and bool(_removable(folder, records_too=False)),
         n_bytes=logged.n_bytes + sum(tracking.size_of(path) for path in files),
+        written_file=_written_file(folder),
     )
+
+
+def _written_file(folder: Path) -> Path | None:
+    note, home = folder / WRITTEN_FILE, folder.parents[2]
+    return home / note.read_text(encoding="utf-8") if note.exists() else None
 
 
 def _removable(folder: Path, *, records_too: bool) -> list[Path]:

@@ -172,6 +172,7 @@ def search_on(
     folder = question.folder
     with closing(display), only_run_of(folder, waiting=waiting), disk_errors(folder):
         question.record_threads(crew.n_workers if crew else 1)
+        question.record_file()
         store, study = stores.opened_for(question, say=display.say)
         question = range_test.begin(study, question, go_on=stop.raise_if_asked, say=display.say)
         first = champion.begin(study, question, store, say=display.say)

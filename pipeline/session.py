@@ -14,6 +14,7 @@ from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
 from pipeline.errors import StoreUnavailable
+from pipeline.metric_history import MetricHistory
 from pipeline.progress import Display
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult, trial_name
@@ -259,6 +260,12 @@ class Session:
         if not self._has_all_folds(lockstep):
             n_repeats, weights = 1, None
         return FoldCurves(values[:, finite], objective, lockstep.folds, n_repeats, weights)
+
+    def metrics_of(self, lockstep: training.LockstepTraining) -> MetricHistory:
+        """Return all metrics of a training so far, one epoch or more."""
+        counts = range(1, lockstep.n_epochs + 1)
+        values = np.stack([lockstep.metrics_after(n) for n in counts], axis=1)
+        return MetricHistory(lockstep.program.metric_names, values)
 
     def _has_all_folds(self, lockstep: training.LockstepTraining) -> bool:
         return len(lockstep.folds) == len(self.question.folds)

@@ -30,11 +30,14 @@ from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
 from pipeline.refit_length import Refit
 from pipeline.registry import Registry
-from pipeline.schedules import declared, functions_in
+from pipeline.schedules import counts_updates, declared, functions_in, n_epochs_given
 from pipeline.signature import canonical, shown
 from pipeline.space import applying, check_space, is_number, is_whole, largest, values
 from pipeline.strategy import Strategy, check_strategy
 from pipeline.study_file import Source, source_of
+
+MAX_EXTENSION = 3
+"""Times its horizon that the best trial is trained at most, or the longest horizon of the space."""
 
 SCHEDULE = "schedule"
 """The parameter that names one of several schedules."""
@@ -187,7 +190,7 @@ class StudySpec:
         require(is_number_of, "keep_checkpoints", "a whole number ≥ 0, or 'all'", keeps)
         check_class_weight(self.class_weight)
         check_test_size(self.test_size)
-        if self.name == "":
+        if isinstance(self.name, str) and not self.name:
             object.__setattr__(self, "name", source_of(self.build_model).name)
         is_name = isinstance(self.name, str) and re.fullmatch(r"\w[\w.-]*", self.name)
         require(
@@ -252,6 +255,19 @@ class StudySpec:
     def longest_horizon(self) -> int:
         """The largest max_epochs that the space allows."""
         return int(largest(self.space["max_epochs"]))
+
+    def n_epochs_given(self, params: Mapping[str, Any], most: int) -> int:
+        """Return for how many epochs, up to `most`, a horizon-free schedule has learning rates."""
+        return n_epochs_given(self.schedule_of(params), params["learning_rate"], most)
+
+    def schedule_is_over(self, params: Mapping[str, Any], n_epochs: int) -> bool:
+        """Whether a trial's schedule has no learning rate after so many epochs.
+
+        One that is laid out for its horizon always has: what comes after it is another question.
+        """
+        schedule = self.schedule_of(params)
+        is_free = schedule is not None and not counts_updates(schedule) and schedule.horizon_free
+        return is_free and self.n_epochs_given(params, n_epochs + 1) == n_epochs
 
     @property
     def source(self) -> Source:

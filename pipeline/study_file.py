@@ -25,6 +25,9 @@ PACKAGE = Path(__file__).resolve().parent
 GENERATED = Path("mlruns", "generated")
 """Where the studies lie, in folders of their own, that were written for data files."""
 
+WRITTEN_FILE = "written_file"
+"""In a study's folder: which of these it is, if it is one."""
+
 # Arguments of StudySpec(...) that may hold code of their own: a lambda, or a partial.
 CODE_FIELDS = ("build_model", "load_data", "preprocess", "schedule", "scorers")
 
@@ -35,12 +38,14 @@ class Source:
 
     name: the study's default name
     home: the project that holds it: its stores lie under `home / "mlruns"`
+    file: of the first function; None in a notebook
     hash: SHA-256 of the code that defines the search. Comments, docstrings and layout do not
         count, and of `study = StudySpec(…)` only the arguments in CODE_FIELDS do
     """
 
     name: str
     home: Path
+    file: Path | None
     hash: str
 
 
@@ -115,14 +120,14 @@ def source_of(*functions: Callable[..., Any]) -> Source:
     texts = [_which(function) for function in functions]
     if not files:
         texts += [_source_without_file(function) for function in functions]
-        return Source("study", Path.cwd(), _sha256(texts))
+        return Source("study", Path.cwd(), None, _sha256(texts))
     first = next(iter(files))
     home = home_of(first)
     modules: dict[Path, str] = {}
     for file in files:
         _collect(file, modules, (first.parent, home))
     texts += [f"{name}\n{code}" for name, code in sorted(_named(modules, (first.parent, home)))]
-    return Source(first.stem, home, _sha256(texts))
+    return Source(first.stem, home, first, _sha256(texts))
 
 
 def source_in(text: str) -> str:
@@ -194,12 +199,17 @@ def home_of(file: Path) -> Path:
     """Return the project that holds a study file: its stores lie under `mlruns` there."""
     if file.parent.name == "studies":
         return file.parent.parent
-    if len(file.parents) > 3 and file.parents[1].parts[-2:] == GENERATED.parts:
+    if is_generated(file):
         return file.parents[3]
     for folder in file.parents:
         if (folder / "pyproject.toml").exists() or (folder / ".git").exists():
             return folder
     return file.parent
+
+
+def is_generated(file: Path) -> bool:
+    """Whether a study file lies where those are that were written for data files."""
+    return len(file.parents) > 3 and file.parents[1].parts[-2:] == GENERATED.parts
 
 
 def located(path: str | Path, project_of: str | Path, kind: str) -> Path:

@@ -4,7 +4,8 @@ A search stops trials early, and a rule that reads a curve cut short reads the c
 trial is first trained on, unstopped. Then the right edge is looked at, by the kind of its schedule:
 
 - Horizon-free: when the chosen epoch, or any that cannot be told from the best, lies at the end of
-  the curve, training goes on, up to three times the horizon.
+  the curve, training goes on, up to three times the horizon, or to the end of a function that has
+  rates for so many epochs: what comes after it was not asked.
 - Laid out for its horizon: an earlier epoch of it is another schedule, so the question is whether
   the *range* of horizons ended too soon. When the best horizon lies at its upper end, longer ones
   are trained afresh until one is no better. One that may be cut at any epoch ends at its horizon
@@ -21,19 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import evidence, optimization, out_of_fold, tracking, training
+from pipeline import evidence, metric_history, optimization, out_of_fold, tracking, training
 from pipeline.choice import EpochChoice
 from pipeline.errors import BadInput, StoreUnavailable, unexpected_errors
 from pipeline.files import write_whole
+from pipeline.metric_history import MetricHistory
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
-from pipeline.schedules import n_epochs_given
 from pipeline.session import Session
 from pipeline.space import values
-from pipeline.spec import StudySpec
-
-MAX_EXTENSION = 3
-"""Times its horizon that the best trial is trained at most, or the longest horizon of the space."""
+from pipeline.spec import MAX_EXTENSION, StudySpec
 
 STEP = 0.5
 """Share of the horizon that is added at a time."""
@@ -51,6 +49,7 @@ class Winner:
 
     row_losses: each fold's validation losses row by row, [n_validation_rows, n_epochs]; None where
         they are not known, or only the last epoch may be chosen
+    metrics: of its epochs; None where they are not known
     n_fold_epochs, n_updates: what was trained for it beyond the search's trials
     open_end: why more epochs than were trained may be better, in words; "" when they are not
     cut: whether the budget ended before that was settled
@@ -59,6 +58,7 @@ class Winner:
 
     trial: TrialResult
     row_losses: list[np.ndarray] | None
+    metrics: MetricHistory | None
     n_fold_epochs: int
     n_updates: int
     open_end: str = ""
@@ -135,6 +135,9 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
         out_of_fold.of_trial(session.question, best)
         if trial is best
         else out_of_fold.as_in(trial.curves, lockstep.row_losses()),
+        metric_history.of_trial(session.question, best.number)
+        if trial is best
+        else session.metrics_of(lockstep),
         n_fold_epochs=trial.n_fold_epochs - best.n_fold_epochs,
         n_updates=trial.n_updates - best.n_updates,
         diverged=outcome is Outcome.FAILED,
@@ -148,7 +151,9 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
     if not why_open:
         return winner
     is_open = _last_is_chosen(trial, session.spec) and (
-        trial.horizon_free or _at_upper_end(trial, session.spec)
+        not session.spec.schedule_is_over(trial.params, trial.curves.n_epochs)
+        if trial.horizon_free
+        else _at_upper_end(trial, session.spec)
     )
     return replace(winner, open_end=why_open if is_open else "")
 
@@ -156,16 +161,17 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
 def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
     """Train longer horizons afresh while the best one lies at the range's upper end."""
     winner, n_fold_epochs, n_updates = best, 0, 0
+    metrics = metric_history.of_trial(session.question, best.number)
     limit = MAX_EXTENSION * best.horizon
     while _at_upper_end(winner, session.spec):
         why_open = (
             f"the best horizon, {winner.horizon} epochs, lies at the upper end of those searched"
         )
         if winner.horizon >= limit:
-            return Winner(winner, None, n_fold_epochs, n_updates, why_open)
+            return Winner(winner, None, metrics, n_fold_epochs, n_updates, why_open)
         if session.spending.over(n_fold_epochs, n_updates, answering=True):
             why_open += ", and the budget is spent"
-            return Winner(winner, None, n_fold_epochs, n_updates, why_open, cut=True)
+            return Winner(winner, None, metrics, n_fold_epochs, n_updates, why_open, cut=True)
         horizon = min(limit, winner.horizon + math.ceil(STEP * winner.horizon))
         session.display.say(f"{why_open}: a schedule of {horizon} is trained afresh …")
         lockstep = session.lockstep({**best.params, "max_epochs": horizon})
@@ -182,8 +188,8 @@ def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
             continue  # the time is over: see above
         if not _is_better(longer, winner, session.spec):
             break
-        winner = longer
-    return Winner(winner, None, n_fold_epochs, n_updates)
+        winner, metrics = longer, session.metrics_of(lockstep)
+    return Winner(winner, None, metrics, n_fold_epochs, n_updates)
 
 
 def open_end(trial: TrialResult, question: Question) -> str:
@@ -216,7 +222,8 @@ def saved(question: Question, best: TrialResult) -> Winner | None:
     trial = TrialResult.of_plain(best.number, plain["params"], plain["trial"], question.spec)
     names = ("n_fold_epochs", "n_updates", "open_end", "cut", "diverged")
     fields = {name: plain[name] for name in names}
-    return Winner(trial, out_of_fold.of_winner(question), **fields)
+    rows, metrics = out_of_fold.of_winner(question), metric_history.of_winner(question)
+    return Winner(trial, rows, metrics, **fields)
 
 
 def _read(question: Question) -> dict[str, Any]:
@@ -228,6 +235,7 @@ def _read(question: Question) -> dict[str, Any]:
 
 def _save(winner: Winner, best: TrialResult, question: Question) -> None:
     out_of_fold.keep_winner(question, winner.row_losses)
+    metric_history.keep_winner(question, winner.metrics)
     plain = {
         "format": FORMAT,
         "of": [best.number, dict(best.params)],
@@ -313,9 +321,7 @@ def _can_go_on(winner: Winner, best: TrialResult, question: Question) -> bool:
 def _limit(best: TrialResult, spec: StudySpec) -> int:
     if not best.horizon_free:
         return best.horizon
-    limit = max(MAX_EXTENSION * best.horizon, spec.longest_horizon)
-    schedule = spec.schedule_of(best.params)
-    return n_epochs_given(schedule, best.params["learning_rate"], limit)
+    return spec.n_epochs_given(best.params, max(MAX_EXTENSION * best.horizon, spec.longest_horizon))
 
 
 def _last_is_chosen(trial: TrialResult, spec: StudySpec) -> bool:

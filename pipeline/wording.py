@@ -46,11 +46,15 @@ def findings(result: StudyResult) -> list[tuple[str, str]]:
         found.append(("UNDETERMINED", f"{result.open_end}: more epochs may be better"))
     score = with_error(choice.score, choice.standard_error)
     interval = "" if evidence.score is None else f", {in_words(evidence.score)}"
-    found += [
+    found.append(
         (
             result.spec.objective.metric,
             f"{score}  {_mean(result)}, {direction} is better{interval}",
-        ),
+        )
+    )
+    if others_validated := _others_validated(result):
+        found.append(("other metrics", others_validated))
+    found += [
         ("epochs", _epochs(result)),
         ("trials", _trials(result)),
         ("all this about", _about(evidence)),
@@ -79,6 +83,16 @@ def findings(result: StudyResult) -> list[tuple[str, str]]:
     if result.report_path is not None:
         found.append(("report", short(result.report_path)))
     return [*found, ("MLflow", result.run_url), ("", result.ui_command)]
+
+
+def _others_validated(result: StudyResult) -> str:
+    """Return the other metrics of validation rows at the chosen epoch."""
+    monitored = result.spec.objective.metric
+    return ", ".join(
+        f"{name} {with_error(score.mean, score.standard_error)}"
+        for name, score in result.validated.items()
+        if name != monitored
+    )
 
 
 def _mean(result: StudyResult) -> str:
@@ -134,6 +148,8 @@ def _epochs(result: StudyResult) -> str:
     text = f"{span(evidence.equivalent_epochs)} cannot be told from the best"
     if best.curves is not None:
         text += f" of {best.curves.n_epochs} trained"
+        if result.spec.schedule_is_over(best.params, best.curves.n_epochs):
+            text += ", for which alone the schedule has rates"
     if (resampled := evidence.resampled_epochs) is not None:
         chosen = span(range(int(resampled.low), int(resampled.high) + 1))
         text += f"; on resampled rows {result.choice.rule!r} chooses {chosen}"

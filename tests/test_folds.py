@@ -68,7 +68,7 @@ def test_a_splitter_that_parts_a_group_is_refused():
     data = Dataset(X, CLASSES, groups=GROUPS)
     with pytest.raises(BadInput, match=r"got group 0 on both sides of fold 0 by .*use GroupKFold"):
         split(data, Alternating(), seed=0)
-    with pytest.raises(BadInput, match="groups parameter is ignored by KFold"):
+    with pytest.raises(BadInput, match="groups parameter is ignored by KFold; use GroupKFold"):
         split(data, KFold(5, shuffle=True), seed=0)
 
 

@@ -173,6 +173,28 @@ def test_decoded_files_go_by_the_same_limits(mended, capsys):
     assert [path.name for path in cache.glob("*.npy")] == ["tiny-0123456789ab.npy"]
 
 
+def test_a_study_that_was_written_for_a_data_file_goes_with_the_last_that_was_searched(
+    mended, capsys
+):
+    home, (old, new) = mended
+    files = {}
+    for age, key in enumerate(("newest", "of new", "of old", "never searched")):
+        files[key] = home / "mlruns" / "generated" / key / "titanic.py"
+        files[key].parent.mkdir(parents=True)
+        files[key].touch()
+        os.utime(files[key], (1e9 - age, 1e9 - age))
+    for folder, key in ((old, "of old"), (new, "of new")):
+        (folder / "written_file").write_text(f"mlruns/generated/{key}/titanic.py")
+    assert maintain("clean", home, "--older-than", "30d", "--delete") == ExitCode.SUCCESS
+    printed = capsys.readouterr().out
+    assert "removed  1 study file(s) written for data files" in printed
+    assert {key for key, file in files.items() if file.exists()} == {"newest", "of new", "of old"}
+    for option, verb in (("--all", "would remove"), ("--delete", "removed")):
+        maintain("clean", home, "--keep", "1", option)
+        assert f"{verb}  1 study file(s) written for data files" in capsys.readouterr().out
+    assert {path.name for path in (home / "mlruns" / "generated").iterdir()} == {"newest", "of new"}
+
+
 def test_an_old_study_goes_with_its_runs_models_and_files(mended, capsys):
     home, (old, new) = mended
     store, gone = client(home), decision_in(old)

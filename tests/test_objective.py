@@ -29,15 +29,22 @@ def test_bad_objective_says_what_is_allowed(metric, direction, says):
         Objective(metric, direction)
 
 
-def test_the_direction_of_anything_else_must_be_stated_unless_a_scorer_has_it():
+def test_the_direction_of_anything_else_must_be_stated_unless_a_scorer_or_keras_has_it():
     auc = Objective("val_auc")
     assert auc.directed(["auc"]).direction == "maximize"
     assert Objective("val_neg_log_loss").directed(["neg_log_loss"]).direction == "maximize"
     assert Objective("val_loss").directed(["auc"]) == LOSS
-    with pytest.raises(BadInput, match="direction must be stated for 'val_auc'"):
-        auc.directed([])
+    for name in ("val_my_auc", "val_size_mae", "val_true_positives"):
+        with pytest.raises(BadInput, match=f"direction must be stated for '{name}'"):
+            Objective(name).directed(["auc"])
     with pytest.raises(BadInput, match="must be 'maximize' for 'val_auc', got 'minimize'"):
         Objective("val_auc", "minimize").directed(["auc"])
+
+
+def test_the_direction_of_keras_own_metrics_is_known():
+    assert Objective("val_MAE").directed([]).direction == "minimize"
+    assert Objective("val_accuracy").directed([]) == ACCURACY
+    assert Objective("val_mse", "maximize").directed([]).direction == "maximize"  # as is said
 
 
 def test_the_mean_is_over_folds_or_rows():

@@ -5,7 +5,7 @@ import pytest
 from pipeline import evaluation
 from pipeline.results import Outcome
 from pipeline.search import search
-from tests.tiny_study import runs_of, tiny
+from tests.tiny_study import client, runs_of, tiny
 
 HORIZONS = """dict(
     space=dict(learning_rate=CategoricalDistribution([0.01, 0.1]),
@@ -26,6 +26,12 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(evaluation, "train", noting)
     return numbers
+
+
+def epochs_of(home, run, name):
+    """Return what a run's metric was after each epoch; nothing of what is said at its end."""
+    history = client(home).get_metric_history(run.info.run_id, name)
+    return [each.value for each in sorted(history, key=lambda each: each.step) if each.step]
 
 
 def told(result):
@@ -57,8 +63,13 @@ def test_it_ends_as_if_it_had_been_trained(more, home, tmp_path_factory, trained
     assert result.best.prefix_of is None
     _, children = runs_of(home)
     by_number = {int(run.data.tags["trial"]): run for run in children}
-    for trial, _ in pairs:
+    for trial, longer in pairs:
         logged = by_number[trial.number].data.metrics
+        for name in by_number[longer.number].data.metrics:
+            epochs = [epochs_of(home, by_number[t.number], name) for t in (trial, longer)]
+            assert epochs[0] == epochs[1][: len(epochs[0])]
+            assert len(epochs[0]) in (0, trial.curves.n_epochs)
+        assert {"fold_1/loss", "val_accuracy_mean", "val_accuracy_standard_error"} <= logged.keys()
         assert logged["val_loss_mean"] == pytest.approx(trial.curves.mean[-1])
         assert logged["learning_rate"] == trial.params["learning_rate"]
         assert logged["fold_epochs"] == 0

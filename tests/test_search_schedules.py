@@ -5,12 +5,13 @@ import json
 import pytest
 from optuna.distributions import CategoricalDistribution
 
+from pipeline import wording
 from pipeline.dry_run import cost_of
 from pipeline.errors import BadInput, Interrupted
 from pipeline.schedules import Step, replayed
 from pipeline.search import search
 from tests.test_winner import SLOW
-from tests.tiny_study import StopAt, bits, runs_of, tiny
+from tests.tiny_study import Heard, StopAt, bits, runs_of, tiny
 
 SEVERAL = """dict(
     schedule={"cosine": Cosine(), "step": Step(0.5, 2), "own": lambda epoch: 0.05 * 0.9**epoch},
@@ -43,12 +44,17 @@ def test_the_space_may_say_which_of_the_schedules(name, home):
             tiny(home, fields=fields)
 
 
-@pytest.mark.long
-def test_a_function_that_ends_ends_the_winners_training(home):
-    """`SLOW` still falls at its end; rates beyond the list cannot be had."""
-    result = search(tiny(home, fields=f"{SLOW} | dict(schedule=lambda e: ([1e-4] * 5)[e])"))
-    assert result.best.curves.n_epochs == 5
-    assert result.open_end
+def test_a_function_that_ends_ends_the_training_and_leaves_the_answer_determined(home):
+    """`SLOW` still falls at its end: more epochs would be better, and were not asked for."""
+    display = Heard()
+    fields = f"{SLOW} | dict(schedule=lambda e: ([1e-4] * 5)[e])"
+    result = search(tiny(home, fields=fields), display=display)
+    told = "schedule <lambda> gives learning rates for 5 epochs: nothing is trained further"
+    assert told in display.lines
+    assert result.choice.n_epochs == result.best.curves.n_epochs == 5
+    assert result.open_end == ""
+    epochs = dict(wording.findings(result))["epochs"]
+    assert "of 5 trained, for which alone the schedule has rates" in epochs
 
 
 PLATEAU = """dict(schedule=ReduceOnPlateau(factor=0.3, patience=1, min_delta=0.1),

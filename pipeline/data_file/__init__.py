@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.data_file.asked import NOT_GIVEN, Asked, is_data_file
@@ -61,6 +63,9 @@ def with_study_file(
         with disk_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, written.text.encode())
+    if options.write_study is None:
+        with suppress(OSError):  # when it was last used; a read-only project does not say
+            os.utime(path)
     for decision in written.decisions:
         say(decision)
     say(f"all this is the study {path}")

@@ -139,6 +139,10 @@ def _of_arrays(asked: Asked, project_of: Path) -> Rows:
         )
     if is_image and min(x.shape[1:3]) < 4:
         raise BadInput(f"images must be 4 × 4 or larger, got shape {x.shape}")
+    n_bad = int((~np.isfinite(x) if is_image else np.isinf(x)).sum())
+    if n_bad:
+        allowed = "finite" if is_image else "finite, or NaN where it is missing"
+        raise BadInput(f"x must be {allowed}, got {n_bad} other value(s)")
     if y.ndim > 2:
         raise BadInput(f"y must be [n_rows] or [n_rows, n_targets], got shape {y.shape}")
     columns = y[:, np.newaxis] if y.ndim == 1 else y

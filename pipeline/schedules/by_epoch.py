@@ -62,7 +62,11 @@ class ByEpoch:
         try:
             returned = self.function(*arguments)
         except Exception as error:
-            raise BadInput(f"schedule {call} raised {in_one_line(error)}") from error
+            ends = f": it gives rates for {epoch} epoch(s), so max_epochs must be ≤ {epoch}"
+            is_end = isinstance(error, LookupError) and epoch > 0  # of a list, most often
+            raise BadInput(
+                f"schedule {call} raised {in_one_line(error)}{ends if is_end else ''}"
+            ) from error
         rate = _as_number(returned)
         if not 0.0 <= rate < np.inf:
             raise BadInput(

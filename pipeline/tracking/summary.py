@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.results import StudyResult
-from pipeline.tracking.records import storable_text
+from pipeline.tracking.records import storable_key, storable_text
 
 DESCRIPTION_TAG = "mlflow.note.content"
 MAX_TAG_CHARACTERS = 8000
@@ -16,6 +16,7 @@ def study_summary(result: StudyResult, description: str) -> tuple[dict[str, floa
     metrics = {
         "chosen_epochs": float(choice.n_epochs),
         "learning_rate": float(best.params["learning_rate"]),
+        **{f"chosen_{storable_key(k)}": v.mean for k, v in result.validated.items()},
         **scores_of(result),
         "fold_epochs": float(
             sum(t.n_fold_epochs for t in result.trials) + result.n_extra_fold_epochs

@@ -104,12 +104,15 @@ def _transformers(preprocess: Any) -> Any:
     """Return what a study gives as `preprocess` as scikit-learn transformers."""
     if isinstance(preprocess, Mapping):
         return {name: _transformers(each) for name, each in preprocess.items()}
-    if is_layer(preprocess):
-        return AdaptedLayers(preprocess)
-    if not is_function(preprocess):
-        return preprocess
-    made = _called(preprocess)
-    return AdaptedLayers(preprocess) if isinstance(made, keras.Layer) else made
+    made = _called(preprocess) if is_function(preprocess) else preprocess
+    if isinstance(made, keras.utils.FeatureSpace):
+        raise BadInput(
+            "preprocess must give all rows of all folds one shape, got a FeatureSpace, which is as "
+            "wide as there are levels in a fold's training rows: of a frame use scikit-learn's "
+            "ColumnTransformer with OneHotEncoder(categories=[…]); of a dict of inputs a layer for "
+            'each, such as {"job": lambda: keras.layers.StringLookup(max_tokens=…)}'
+        )
+    return AdaptedLayers(preprocess) if is_layer(made) else made
 
 
 def _called(function: Callable[[], Any]) -> Any:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.backend.common import global_state
+from keras.src.trainers.trainer import Trainer
 
 from pipeline.errors import BadInput
 from pipeline.lazy_rows import in_memory
@@ -211,8 +212,11 @@ _ASKED_JIT = "_asked_jit_compile"
 
 @contextmanager
 def _noting_jit_compile() -> Iterator[None]:
-    """Note what models are asked for in the block: Keras keeps what it makes of "auto" alone."""
-    compile_model = keras.Model.compile
+    """Note what models are asked for in the block: Keras keeps what it makes of "auto" alone.
+
+    Where Keras has it: a model whose class has another one is loaded from its file uncompiled.
+    """
+    compile_model = Trainer.compile
 
     @functools.wraps(compile_model)
     def noting(model: keras.Model, *args: Any, **options: Any) -> None:
@@ -220,11 +224,11 @@ def _noting_jit_compile() -> Iterator[None]:
         compile_model(model, *args, **options)
         object.__setattr__(model, _ASKED_JIT, asked.get("jit_compile", "auto"))
 
-    keras.Model.compile = noting
+    Trainer.compile = noting
     try:
         yield
     finally:
-        keras.Model.compile = compile_model
+        Trainer.compile = compile_model
 
 
 def logged_names(model: keras.Model) -> list[str]:

@@ -13,11 +13,12 @@ from pipeline.schedules import (
     counts_updates,
     given,
     ignores_the_sampled,
+    n_epochs_given,
     rates_at,
     updates_per_epoch,
 )
 from pipeline.space import values
-from pipeline.spec import StudySpec
+from pipeline.spec import MAX_EXTENSION, StudySpec
 from pipeline.training.architectures import typical_params
 from pipeline.training.models import inner, optimizer_of
 
@@ -60,8 +61,25 @@ def remarks_on_schedules(spec: StudySpec, model: keras.Model, fold: Fold) -> Ite
                 f"schedule {name or _name(schedule)} gives the learning rate itself: the sampled "
                 "learning_rate is not used"
             )
+        if ends := _end_of(schedule, spec):
+            yield (
+                f"schedule {name or _name(schedule)} gives learning rates for {ends} epochs: "
+                "nothing is trained further"
+            )
         if counts_updates(schedule) and (line := _counted(schedule, n_updates, params)):
             yield line
+
+
+def _end_of(schedule: Any, spec: StudySpec) -> int | None:
+    """Return after how many epochs a schedule has no rates any more, if the best trial may see it.
+
+    A function may look its rates up in a list.
+    """
+    if counts_updates(schedule) or not getattr(schedule, "horizon_free", False):
+        return None
+    most = MAX_EXTENSION * spec.longest_horizon
+    n_epochs = n_epochs_given(schedule, min(values(_dimensions(spec)[0])), most)
+    return n_epochs if n_epochs < most else None
 
 
 def _counted(schedule: Any, n_updates: int, params: Mapping[str, Any]) -> str:

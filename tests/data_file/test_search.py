@@ -44,12 +44,15 @@ def test_the_written_study_gives_the_same_curves_and_the_model_takes_raw_rows(pr
     assert hidden.parent.parent == project / "mlruns" / "generated"
     found = search(spec)
     assert found.decision_path.is_relative_to(project / "mlruns")
+    note = found.decision_path.with_name("written_file")
+    assert project / note.read_text() == hidden  # they go together
 
     _, _, written = asked(*arguments, "--write-study", "elsewhere.py")
     assert written == project / "elsewhere.py"
     # Its own code, under another name: another study, which is trained anew.
     again = search(load_study(written))
     assert again.decision_path != found.decision_path
+    assert not again.decision_path.with_name("written_file").exists()
     assert bits(again) == bits(found)
 
     import mlflow
@@ -123,18 +126,23 @@ def of_numbers(project, n_columns=2):
     return write(project, pd.DataFrame({**columns, "y": np.arange(40) % 2}))
 
 
-def saved(project, *, n_inputs=2):
+def saved(project, *, n_inputs=2, compiled=False):
     layers = [keras.Input((n_inputs,)), keras.layers.Dense(1, activation="sigmoid")]
-    keras.Sequential(layers).save(project / "own.keras")
+    model = keras.Sequential(layers)
+    if compiled:
+        model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse", metrics=["mae"])
+    model.save(project / "own.keras")
 
 
 def test_a_saved_model_is_searched(project):
-    data, _ = of_numbers(project), saved(project)
+    data, _ = of_numbers(project), saved(project, compiled=True)
     changes = ("--trials", "1", "--set", "engine=plain", "--set", "space.max_epochs=2")
     model = ("--target", "y", "--model", "own.keras")
     spec, said, _ = asked(data.name, *model, *changes)
     assert any("'x0', 'x1'" in line and "standardised" in line for line in said)
-    assert set(search(spec).best.params) == {"learning_rate", "max_epochs", "batch_size"}
+    found = search(spec)
+    assert set(found.best.params) == {"learning_rate", "max_epochs", "batch_size"}
+    assert {"val_loss", "val_mae"} == found.validated.keys()  # what it was compiled with
 
     # Its own weights know numbers as they are, and perhaps these very rows.
     _, said, written = asked(data.name, *model, "--keep-weights")

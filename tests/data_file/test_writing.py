@@ -165,6 +165,8 @@ def images(tmp_path, **changes: Any):
         ({"x": np.full((40, 2), "a")}, (), "x must be numbers, got <U1"),
         ({"y": np.zeros((40, 2, 2))}, (), r"y must be \[n_rows\] or"),
         ({"y": np.where(np.arange(40) < 3, np.nan, 1.0)}, (), "known in every row, got 3 NaN"),
+        ({"x": np.full((40, 3), np.inf)}, (), "x must be finite, or NaN .*, got 120 other value"),
+        ({"x": np.full((40, 8, 8), np.nan)}, (), "x must be finite, got 2560 other value"),
         ({"y": np.ones(40)}, (), "target 'y' must have different values"),
     ],
 )

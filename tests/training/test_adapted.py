@@ -218,6 +218,17 @@ def test_what_cannot_be_used_is_one_line(preprocess, x, says):
     assert "\n" not in str(error.value)
 
 
+def test_a_feature_space_is_refused_with_what_to_use_instead():
+    def space() -> Any:
+        features = {"job": keras.utils.FeatureSpace.string_categorical()}
+        return keras.utils.FeatureSpace(features, output_mode="concat")
+
+    jobs = np.array(["a", "b"] * 22, dtype=object)
+    for preprocess in (space, {"job": space}, space()):
+        with pytest.raises(BadInput, match=r"got a FeatureSpace.* use scikit-learn's Column"):
+            seen(preprocess, {"job": jobs})
+
+
 def test_a_layer_with_a_vocabulary_must_come_from_a_function():
     """Making one starts TensorFlow, whose threads are set later."""
     for layer in (text()(), layers.Pipeline([text()()])):

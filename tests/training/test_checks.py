@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import tensorflow as tf
 from pipeline.data import Dataset
 from pipeline.errors import BadInput
 from pipeline.lazy_rows import mapped
-from pipeline.objective import Objective
+from pipeline.objective import LARGER_IS_BETTER, SMALLER_IS_BETTER, Objective
 from pipeline.training import check_model
 from tests.training.models import (
     N_COLUMNS,
@@ -211,3 +214,18 @@ def test_a_metric_that_the_model_does_not_log():
 def test_a_metric_that_it_logs():
     case_ = case(dense, objective=Objective("val_accuracy", "maximize"))
     check_model(case_.spec, case_.data, case_.folds[0])
+
+
+def test_directions_are_those_of_keras_own_metrics():
+    known = {}
+    for kind in vars(keras.metrics).values():
+        if isinstance(kind, type) and issubclass(kind, keras.metrics.Metric):
+            for arguments in ((), (0.5,)):
+                with suppress(TypeError, ValueError, AttributeError):  # it takes others
+                    metric = kind(*arguments)
+                    name = re.sub(r"_\d+$", "", metric.name)  # Keras numbers those it has made
+                    known[name] = getattr(metric, "_direction", None)
+    assert {"accuracy", "auc", "f1_score", "recall_at_precision"} <= known.keys()
+    for name, direction in known.items():
+        assert (name in LARGER_IS_BETTER) == (direction == "up"), name
+        assert (name in SMALLER_IS_BETTER) == (direction == "down"), name

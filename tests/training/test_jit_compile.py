@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pipeline.errors import BadInput
 from pipeline.training import measure, measured_engine
+from pipeline.training.models import call_builder
 from tests.training.models import advanced, case, compiled, hidden, softmax
 
 
@@ -39,6 +40,20 @@ def test_true_and_false_decide(jit_compile, mode, monkeypatch):
     found = measured(asking(jit_compile))
     assert found.engine.setup.mode == mode
     assert why(found) == f"model.compile has jit_compile={jit_compile}"
+
+
+def test_a_builder_may_load_a_model_that_was_compiled(tmp_path):
+    asking(True)({"learning_rate": 0.1}).save(tmp_path / "model.keras")
+
+    def build(params):
+        model = keras.models.load_model(tmp_path / "model.keras")
+        model.optimizer.learning_rate = params["learning_rate"]
+        return model
+
+    case_ = case(build)
+    model = call_builder(case_.spec, {"learning_rate": 0.2}, seed=0)
+    assert model.loss == "sparse_categorical_crossentropy"
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.2)
 
 
 def test_auto_is_measured(monkeypatch):

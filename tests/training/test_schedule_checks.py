@@ -41,7 +41,12 @@ class OfHorizon:
 @pytest.mark.parametrize(
     ("schedule", "space", "says"),
     [
-        (lambda e: RATES[e], {"max_epochs": 4}, r"schedule <lambda>\(3\) raised IndexError"),
+        (
+            lambda e: RATES[e],
+            {"max_epochs": 4},
+            r"schedule <lambda>\(3\) raised IndexError: list index out of range: it gives rates "
+            r"for 3 epoch\(s\), so max_epochs must be ≤ 3",
+        ),
         (lambda e: RATES[e], {"max_epochs": IntDistribution(2, 4)}, r"\(3\) raised IndexError"),
         (lambda e: float("nan"), {}, r"for epoch 0 \(0-based\), got nan"),
         (lambda e: -e, {}, r"for epoch 1 \(0-based\), got -1"),
@@ -123,6 +128,18 @@ def test_updates_taken_for_epochs_are_told_with_what_was_meant(schedule, says):
 )
 def test_updates_that_are_meant_as_such_are_not_remarked_on(schedule):
     assert remarks(50, inside=schedule) == []
+
+
+@pytest.mark.parametrize("n_rates", [3, 8, 9])
+def test_rates_that_end_within_reach_of_the_best_trial_are_told(n_rates):
+    """It may be trained for three times its horizon."""
+    rates = [0.1] * n_rates
+
+    def listed(epoch):
+        return rates[epoch]
+
+    says = f"schedule listed gives learning rates for {n_rates} epochs: nothing is trained further"
+    assert remarks(3, field=listed) == ([says] if n_rates < 9 else [])
 
 
 def test_rates_that_are_not_the_sampled_ones_are_told():

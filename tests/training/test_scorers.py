@@ -34,6 +34,7 @@ def scores(training, fold):
     return training.last[fold].metrics()[-len(ALL_CLASSES) :]
 
 
+@pytest.mark.parametrize("mode", ["plain", "xla", "stream"])
 def test_they_are_those_of_the_epochs_own_predictions(mode):
     case_ = case(dense, scorers=ALL_CLASSES)
     training = case_.trained(2, mode=mode)
