@@ -7,8 +7,9 @@
 Searches with a study of `speed_studies/` and times the parts of the program that a trial passes
 through, each without the parts that it calls. "Other" is what no part accounts for. What runs
 beside the search's own thread is listed below its time: the lanes, in which folds train (several at
-once, so they may add up to more than all), and the writer. The first trial is left out, since it
-compiles, or as many as `--after` says. The watching itself costs about a microsecond a call.
+once, so they may add up to more than all), the thread that opens runs, and the writer. The first
+trial is left out, since it compiles, or as many as `--after` says. The watching itself costs about
+a microsecond a call.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ BESIDE = "beside: "
 WRITER = f"{BESIDE}writer, processor time"
 
 
-def in_lanes() -> Functions:
-    """Return the parts of a fold's epoch and their functions."""
+def beside() -> Functions:
+    """Return what other threads do meanwhile: a fold's epoch by parts, and a run's beginning."""
     from tensorflow.python.eager.context import Context
 
+    from pipeline.tracking import StudyRun
     from pipeline.training.compiled_epoch import CompiledEpoch
     from pipeline.training.resident import ResidentProgram
 
@@ -52,6 +54,7 @@ def in_lanes() -> Functions:
         f"{BESIDE}lanes, the compiled call": [(Context, "call_function")],
         f"{BESIDE}lanes, its arguments in and out": [(CompiledEpoch, "__call__")],
         f"{BESIDE}lanes, batches and scores": [(ResidentProgram, "run_epoch")],
+        f"{BESIDE}runs begun": [(StudyRun, "start_trial")],
     }
 
 
@@ -61,8 +64,9 @@ def functions() -> Functions:
     from pipeline.optimization import Finished, Proposal
     from pipeline.session import Session
     from pipeline.snapshots import Snapshots
-    from pipeline.tracking import StudyRun, TrialRun
+    from pipeline.tracking import TrialRun
     from pipeline.training import LockstepTraining, lockstep
+    from pipeline.trial_log import TrialLog
     from pipeline.unwritten import Unwritten
 
     return {
@@ -79,11 +83,8 @@ def functions() -> Functions:
             (Finished, "all"),
         ],
         "logging: epochs handed over": [(Session, "log_epochs")],
-        "logging: runs begun and ended": [
-            (StudyRun, "start_trial"),
-            (TrialRun, "end"),
-            (Unwritten, "keep"),
-        ],
+        "logging: waiting for a run to begin": [(TrialLog, "opened")],
+        "logging: runs ended": [(TrialRun, "end"), (Unwritten, "keep")],
         "snapshots": [
             (LockstepTraining, "snapshot"),
             (Snapshots, "keep"),
@@ -108,7 +109,7 @@ def profile(
     from pipeline.study_file import load_study
     from pipeline.tracking import MetricWriter
 
-    watched = {**functions(), **in_lanes()}
+    watched = {**functions(), **beside()}
     parts, writer = Parts(), Parts(time.thread_time)
     marks: list[Counter[str]] = []
 

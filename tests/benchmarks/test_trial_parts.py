@@ -92,7 +92,7 @@ def test_a_function_that_is_gone_is_an_error():
 
 
 def test_every_part_of_a_trial_is_still_in_the_program():
-    parts = {**profile_trial.functions(), **profile_trial.in_lanes()}
+    parts = {**profile_trial.functions(), **profile_trial.beside()}
     for members in parts.values():
         for owner, name in members:
             assert callable(getattr(owner, name))
