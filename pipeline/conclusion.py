@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import decision, warm_start
 from pipeline.confirmation import Confirmation
+from pipeline.early_end import EarlyEnd
 from pipeline.evidence import gathered
 from pipeline.question import Question
 from pipeline.refit_length import kept_by
@@ -26,6 +27,7 @@ def concluded(
     run_url: str,
     ui_command: str,
     budget_over: str,
+    early_end: EarlyEnd | None,
 ) -> StudyResult:
     """Choose the epoch from the winner's whole curve, and say how sure that is.
 
@@ -65,5 +67,6 @@ def concluded(
         ui_command=ui_command,
         budget_over=budget_over,
         validated=validated,
+        early_end=early_end,
         warm_start=warm_start.compared(study, winner.trial, trials, evidence),
     )

@@ -66,6 +66,7 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
         "ways": [dataclasses.asdict(way) for way in ways_of(result)],
         "runners_up": [_runner_up(trial) for trial in _runners_up(result)],
         "budget_over": result.budget_over,
+        "early_end": result.early_end and result.early_end.as_plain(),
         **costs_of(result),
         "mlflow_run": result.run_url,
         "mlflow_ui": result.ui_command,

@@ -102,12 +102,14 @@ class Leg:
 
     @classmethod
     def of(cls, proposal: optimization.Proposal, session: Session) -> Leg:
-        """Return the leg up to the proposal's rung: below the last one it is of one fold."""
-        strategy, rung = session.spec.strategy, proposal.rung
-        if strategy is None or rung is None or rung == len(strategy.rungs):
+        """Return the leg up to the proposal's rung: on the lower ones it is of one fold."""
+        if session.climbs is None or (rung := proposal.rung) is None:
             return cls()
+        strategy = session.climbs.strategy
+        folds = None if strategy.is_of_all_folds(rung) else (strategy.fold,)
+        is_last = rung == len(strategy.rungs)
         horizon = int(proposal.params["max_epochs"])
-        return cls((strategy.fold,), strategy.n_epochs(rung, horizon))
+        return cls(folds, None if is_last else strategy.n_epochs(rung, horizon))
 
     def is_over(self, n_epochs: int) -> bool:
         """Whether it pauses after so many epochs."""

@@ -235,6 +235,15 @@ def pose_on(
             f"strategy.fold must be one of the {len(folds)} fold(s), counted from 0, got "
             f"{spec.strategy.fold}"
         )
+    if (
+        spec.budget.unchanged_fold_epochs is not None
+        and spec.strategy is None
+        and len(folds) == folds.n_repeats
+    ):
+        raise BadInput(
+            "budget.unchanged_fold_epochs must be None with one fold, which cannot tell trials "
+            f"apart, got {spec.budget.unchanged_fold_epochs}"
+        )
     signature = spec.signature(data_fingerprint=data_fingerprint, splits_hash=folds.hash)
     source = source_of(spec.build_model, spec.load_data)
     return Question(

@@ -32,6 +32,7 @@ from pipeline.answers import found
 from pipeline.changes import with_options
 from pipeline.conclusion import concluded
 from pipeline.data_file import with_study_file
+from pipeline.early_end import EarlyEnd
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode, NoResult, unexpected_errors
 from pipeline.question import Question, pose
@@ -81,6 +82,7 @@ def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, An
         run_url=written["mlflow_run"],
         ui_command=written["mlflow_ui"],
         budget_over=written["budget_over"],
+        early_end=EarlyEnd.of_plain(early) if (early := written.get("early_end")) else None,
     )
     return result, written
 

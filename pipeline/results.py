@@ -14,6 +14,7 @@ from pipeline.choice import EpochChoice
 from pipeline.confirmation import Confirmation
 from pipeline.curves import FoldCurves, FoldScore
 from pipeline.diagnosis import Diagnosis, Fit, diagnose
+from pipeline.early_end import EarlyEnd
 from pipeline.objective import Objective
 from pipeline.refit_length import KeptByRefit
 from pipeline.registry import Registered
@@ -307,6 +308,7 @@ class StudyResult:
         the best trial
     fold_models: where the best trial's fold models at the chosen epoch are; "" while they are not
     budget_over: which part of the budget ended the search before all its trials; "" for none
+    early_end: why it was not trained any longer, where something of the budget was left
     warm_start: of a study that began with an earlier one's trials
     run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
     confirmation: how the best trials compared when they met again; None unless that was asked for
@@ -330,6 +332,7 @@ class StudyResult:
     run_url: str
     ui_command: str
     budget_over: str = ""
+    early_end: EarlyEnd | None = None
     confirmation: Confirmation | None = None
     unsent: str = ""
     warm_start: WarmStart | None = None

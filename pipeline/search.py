@@ -46,6 +46,7 @@ from pipeline.conclusion import concluded
 from pipeline.confirm import Plan, confirmed, count_confirmed
 from pipeline.data_file import with_study_file
 from pipeline.dry_run import cost_of, page
+from pipeline.early_end import EarlyEnd
 from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode, NoResult, StoreUnavailable, require
 from pipeline.files import disk_errors
@@ -199,7 +200,9 @@ def search_on(
                     supervise(crew, session, because="this process has grown too large: ")
             with suppress(StoreUnavailable):  # away by now: the answer does not need it
                 complete_runs(session)  # other workers may have died
-            result = answer(session, session.finished.all(), kept, plan)
+            if (early_end := session.early_end()) is not None:
+                display.say(f"ended early: {early_end.in_words()}")
+            result = answer(session, session.finished.all(), kept, plan, early_end)
         session.unwritten.forget(trial_name(trial.number) for trial in result.trials)
         return dataclasses.replace(result, unsent=run.writer.left_behind)
 
@@ -209,6 +212,7 @@ def answer(
     trials: Sequence[TrialResult],
     kept: training.Kept | None,
     plan: Plan | None,
+    early_end: EarlyEnd | None,
 ) -> StudyResult:
     """Choose the epoch from the best trial's whole curve, refit, and write it all down."""
     spec, question, run = session.spec, session.question, session.run
@@ -229,6 +233,7 @@ def answer(
         run_url=run.url,
         ui_command=run.store.ui_command,
         budget_over=session.spending.ended_by,
+        early_end=early_end,
     )
     record = write_down(result, session)
     if result.lacks_models:

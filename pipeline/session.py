@@ -13,16 +13,21 @@ import numpy as np
 from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
+from pipeline.early_end import EarlyEnd, Top
 from pipeline.errors import StoreUnavailable
+from pipeline.evidence import equivalent_trials
 from pipeline.metric_history import MetricHistory
 from pipeline.progress import Display
 from pipeline.question import Question
-from pipeline.results import Outcome, TrialResult, trial_name
+from pipeline.results import Outcome, TrialResult, ranked, trial_name
 from pipeline.schedules import Constant, given, start_times, updates_per_epoch
 from pipeline.snapshots import Snapshots
 from pipeline.spec import StudySpec
 from pipeline.spending import Spending
 from pipeline.unwritten import Unwritten
+
+TOP = "top"
+"""Note on a study: the trials at its top, as they were last seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,17 +135,63 @@ class Session:
         return self.must_stop(n_fold_epochs + n_others, n_updates + n_others_updates)
 
     def next_proposal(self) -> optimization.Proposal | None:
-        """Return a trial that nobody is at, or a new one; None when the budget's are all begun."""
+        """Return a trial that nobody is at, or a new one; None when no other one is to begin."""
         study, claims = self.study, self.claims
         with claims.asking():
+            ends_early = self._ends_early()
             if self.climbs is not None:
                 left = self.spending.left(self.finished.all())
-                step = self.climbs.next_step(is_taken=claims.is_taken, left=left)
+                step = self.climbs.next_step(
+                    is_taken=claims.is_taken, ends_early=ends_early, left=left
+                )
                 return None if step is None else self.climbs.proposal(step, take=claims.take)
             left = any(not claims.is_taken(trial.number) for trial in optimization.begun(study))
-            if not left and not optimization.n_to_begin(study, self.spec):
+            if not left and (ends_early or not optimization.n_to_begin(study, self.spec)):
                 return None
             return optimization.next_proposal(study, self.spec, take=claims.take)
+
+    def _ends_early(self) -> bool:
+        """Look at the top once more; say whether it has been unchanged for as long as is stated.
+
+        What was seen is kept with the study, for other workers and sessions; the end is final, as
+        long as the study states no other number.
+        """
+        stated = self.spec.budget.unchanged_fold_epochs
+        if stated is None:
+            return False
+        before = top = self._top_as_seen()
+        if before.n_unchanged < stated:
+            trials = (*self.finished.all(), *self.paused())
+            top = before.seen(self._top(), sum(trial.n_fold_epochs for trial in trials))
+        if top != before:
+            self.study.set_user_attr(TOP, top.as_plain())
+        if top.n_unchanged < stated:
+            return False
+        self.spending.ended_by = f"unchanged_fold_epochs={stated}"
+        return True
+
+    def _top(self) -> Sequence[int]:
+        if self.climbs is not None:
+            return self.climbs.finalists()
+        trials = ranked(self.finished.all(), self.spec.objective)
+        return equivalent_trials(trials) or () if trials else ()
+
+    def _top_as_seen(self) -> Top:
+        plain = self.study.user_attrs.get(TOP)
+        return Top() if plain is None else Top.of_plain(plain)
+
+    def early_end(self) -> EarlyEnd | None:
+        """Return why the search has ended early, if it has, and what of its budget was left."""
+        stated, top = self.spec.budget.unchanged_fold_epochs, self._top_as_seen()
+        n_trials = optimization.n_to_begin(self.study, self.spec)
+        if stated is None or top.n_unchanged < stated or not n_trials:
+            return None
+        trials = self.finished.all()
+        spent = sum(trial.n_fold_epochs for trial in trials)
+        n_updates = sum(trial.n_updates for trial in trials)
+        n_each = max(1, spent // len(trials))
+        n_saved = round(min(n_trials * n_each, self.spending.unspent(spent, n_updates)))
+        return EarlyEnd(top.trials, top.n_unchanged, n_saved // n_each, n_saved)
 
     def paused(self) -> list[TrialResult]:
         """Return the trials that are paused, in order of number."""

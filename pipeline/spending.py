@@ -87,21 +87,26 @@ class Spending:
         seeds = self.spec.refit.n_seeds if self.spec.refit.enabled else 0
         self._kept_back = rest + REFIT_FACTOR * seeds * best.best_n_epochs
 
+    def unspent(self, n_fold_epochs: int, n_updates: int) -> float:
+        """Return the fold-epochs that the budget has after these, where it limits training."""
+        budget, unspent = self.spec.budget, math.inf
+        if budget.max_fold_epochs is not None:
+            unspent = budget.max_fold_epochs - n_fold_epochs
+        if budget.max_updates is not None and n_updates:
+            per_epoch = n_updates / n_fold_epochs
+            unspent = min(unspent, (budget.max_updates - n_updates) / per_epoch)
+        return unspent
+
     def left(self, finished: Sequence[TrialResult]) -> float:
         """Return the fold-epochs that are left for trials, as far as the budget limits them.
 
         Where no trial has ended, the refit of a longest one is kept back. One epoch of all folds
         is looked ahead, as in `over`.
         """
-        budget, kept_back = self.spec.budget, self._kept_back
+        kept_back = self._kept_back
         if not any(trial.value is not None for trial in finished) and self.spec.refit.enabled:
             kept_back = REFIT_FACTOR * self.spec.refit.n_seeds * self.spec.longest_horizon
-        left = [math.inf]
-        if budget.max_fold_epochs is not None:
-            left.append(budget.max_fold_epochs - self.n_fold_epochs)
-        if budget.max_updates is not None and self.n_updates:
-            per_epoch = self.n_updates / self.n_fold_epochs
-            left.append((budget.max_updates - self.n_updates) / per_epoch)
+        left = [self.unspent(self.n_fold_epochs, self.n_updates)]
         # The first legs compile, and say little of the others.
         if self.deadline is not None and len(self._legs) >= MIN_LEGS:
             left.append((self.deadline - self.clock()) / max(statistics.median(self._legs), 1e-9))

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import BadInput, require
@@ -85,18 +84,25 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Strategy(ABC):
-    """Trials that pause on rungs. What a subclass decides is which rung is trained up to next.
+class Strategy:
+    """Trials that pause on rungs: many begin, the better ones go on, few are finished.
 
-    rungs: shares of its horizon after which a trial pauses; 1 is last
-    fold: which fold is trained below the last rung, the same one for every trial; there all are
-    n_finalists: so much of the budget is kept back that in the end this many trials, the best of
-        those that are paused then, are trained to their end
+    As many epochs are spent on each rung but the last one: whichever would have had the fewest is
+    next, by a new trial on the first, and else by the best one that is paused below it. What a
+    trial is worth is nearly known by then, and its end would cost as much as many that begin; so
+    only the finalists are trained to their end, on what was kept back for them, when nothing else
+    is left to do.
+
+    rungs: shares of its horizon after which a trial pauses; 1 is last. One of them may be there
+        twice: it is reached with one fold first, and then with all
+    fold: which fold is trained alone, the same one for every trial, up to the rung that is reached
+        with all; that is the last one, if none is there twice
+    n_finalists: so many trials are trained to their end, those that were best when they paused
     n_snapshots: of how many paused trials of each rung, the best ones, the training state is kept;
         any other would be trained anew if it went on
     """
 
-    rungs: tuple[float, ...] = (1 / 16, 1 / 4, 1.0)
+    rungs: tuple[float, ...]
     fold: int = 0
     n_finalists: int = 3
     n_snapshots: int = 10
@@ -106,9 +112,11 @@ class Strategy(ABC):
         are_shares = isinstance(rungs, tuple) and all(
             is_number(each) and each > 0 for each in rungs
         )
-        if not are_shares or sorted(set(rungs)) != list(rungs) or rungs[-1:] != (1,):
+        rises = are_shares and len(rungs) > 1 and sorted(rungs) == list(rungs)
+        if not rises or rungs[-1] != 1 or rungs[-2] == 1 or len(rungs) - len(set(rungs)) > 1:
             raise BadInput(
-                f"rungs must be shares > 0 that rise to 1, such as (0.25, 1), got {rungs!r}"
+                "rungs must be two shares > 0 or more that rise to 1, one below it twice at most, "
+                f"such as (0.25, 1), got {rungs!r}"
             )
         require(isinstance(self.fold, int) and self.fold >= 0, "fold", "a fold ≥ 0", self.fold)
         require_count("n_finalists", self.n_finalists)
@@ -118,18 +126,25 @@ class Strategy(ABC):
         """Return the epochs after which a trial has reached so many rungs."""
         return math.ceil(self.rungs[rung - 1] * horizon) if rung else 0
 
-    def rung_of(self, n_epochs: int, horizon: int) -> int:
-        """Return how many rungs a trial of these epochs has reached, the last one left out.
+    def is_of_all_folds(self, rung: int) -> bool:
+        """Whether a trial that has reached so many rungs has trained all folds."""
+        return rung == len(self.rungs) or len(set(self.rungs[:rung])) < rung
 
-        That takes all folds.
-        """
-        lower = range(1, len(self.rungs))
-        return sum(n_epochs >= self.n_epochs(rung, horizon) for rung in lower)
+    def of_folds(self, n_folds: int) -> Strategy:
+        """Return what this is with so many folds: with one, no rung is there twice."""
+        return self if n_folds > 1 else replace(self, rungs=tuple(sorted(set(self.rungs))))
+
+    def rung_of(self, n_epochs: int, horizon: int, *, has_all_folds: bool) -> int:
+        """Return how many rungs a trial of these epochs has reached, the last one left out."""
+        return sum(
+            n_epochs >= self.n_epochs(rung, horizon)
+            and (has_all_folds or not self.is_of_all_folds(rung))
+            for rung in range(1, len(self.rungs))
+        )
 
     def fold_epochs(self, rung: int, horizon: int, n_folds: int) -> int:
         """Return what a trial has trained when it has reached so many rungs."""
-        is_last = rung == len(self.rungs)
-        return self.n_epochs(rung, horizon) * (n_folds if is_last else 1)
+        return self.n_epochs(rung, horizon) * (n_folds if self.is_of_all_folds(rung) else 1)
 
     def in_line(self, standings: Iterable[Standing]) -> set[int]:
         """Return the numbers of the paused trials that are next to go on, on any rung."""
@@ -140,6 +155,16 @@ class Strategy(ABC):
         first = (paused[: self.n_snapshots] for paused in by_rung.values())
         return {each.number for each in itertools.chain(*first)}
 
+    def finalists(self, standings: Iterable[Standing]) -> list[Standing]:
+        """Return the trials that are to be finished, or are, if no other one goes further."""
+
+        def order(each: Standing) -> tuple[int, float, int]:
+            # What an end has shown of one trial is not known of the others.
+            return replace(each, losses=each.losses[: len(self.rungs) - 1]).order
+
+        hopeful = (each for each in standings if not each.has_failed)
+        return sorted(hopeful, key=order)[: self.n_finalists]
+
     def next_step(
         self,
         standings: Sequence[Standing],
@@ -147,6 +172,7 @@ class Strategy(ABC):
         n_folds: int,
         horizon: int,
         can_begin: bool = True,
+        ends_early: bool = False,
         left: float = math.inf,
     ) -> Step | None:
         """Return what to train next; None when the search is over.
@@ -154,45 +180,41 @@ class Strategy(ABC):
         n_folds: of a trial that reaches the last rung
         horizon: of a new trial
         can_begin: whether there may be a new one
+        ends_early: whether only the finalists are to be finished
         left: fold-epochs left of the budget
         """
-        ordered = sorted(standings, key=lambda each: each.order)
-        steps = {1: (Step(None, 1), self._increment(1, horizon, n_folds))}
-        for each in ordered:
-            if each.is_paused and each.rung + 1 not in steps:
-                step = Step(each.number, each.rung + 1)
-                steps[step.rung] = step, self._increment(step.rung, each.horizon, n_folds)
-        step, cost = steps[self._favourite(self._spent(standings, n_folds), steps)]
-        on_their_way = [each for each in ordered if each.is_paused or each.is_climbing]
-        n_arrived = sum(each.rung == len(self.rungs) for each in ordered)
-        finalists = on_their_way[: self.n_finalists]
+        last, finalists = len(self.rungs), self.finalists(standings)
         kept_back = {each.number: self._rest(each, n_folds) for each in finalists}
-        if can_begin or step.number is not None:
-            more = 0 if step.number in kept_back else cost
-            if sum(kept_back.values()) + more <= left:
-                return step
-        elif n_arrived >= self.n_finalists:
-            return None
+        needed = sum(kept_back.values())
+        if finalists and not needed:  # one that is better than they are would have to be finished
+            needed = self._increment(last, horizon, n_folds)
+        step, cost = self._least_trained(standings, n_folds, horizon)
+        more = 0 if step.number in kept_back else cost
+        is_possible = (can_begin or step.number is not None) and not ends_early
+        if is_possible and needed + more <= left:
+            return step
+        has_arrived = any(each.rung + each.is_climbing == last for each in standings)
         for each in finalists:
             # What is left may be an estimate, and without any there would be no answer.
-            if each.is_paused and (kept_back[each.number] <= left or not n_arrived):
+            if each.is_paused and (kept_back[each.number] <= left or not has_arrived):
                 return Step(each.number, each.rung + 1)
         return None
 
-    @abstractmethod
-    def _favourite(self, spent: Mapping[int, int], steps: Mapping[int, tuple[Step, int]]) -> int:
-        """Return the rung that is trained up to next, as long as the budget allows.
-
-        spent: fold-epochs by rung; steps: what could be done and what it costs, by rung
-        """
-
-    def _spent(self, standings: Sequence[Standing], n_folds: int) -> Mapping[int, int]:
-        """Return the fold-epochs that were trained on the way to each rung."""
+    def _least_trained(
+        self, standings: Sequence[Standing], n_folds: int, horizon: int
+    ) -> tuple[Step, int]:
+        """Return the step to the rung that has had the fewest epochs, and what it costs."""
+        steps = {1: (Step(None, 1), self._increment(1, horizon, n_folds))}
+        for each in sorted(standings, key=lambda each: each.order):
+            rung = each.rung + 1
+            if each.is_paused and rung < len(self.rungs) and rung not in steps:
+                step = Step(each.number, rung)
+                steps[rung] = step, self._increment(rung, each.horizon, n_folds)
         spent: Counter[int] = Counter()
         for each in standings:
             for rung in range(1, each.rung + each.is_climbing + 1):
                 spent[rung] += self._increment(rung, each.horizon, n_folds)
-        return spent
+        return steps[min(steps, key=lambda rung: (spent[rung] + steps[rung][1], rung))]
 
     def _increment(self, rung: int, horizon: int, n_folds: int) -> int:
         below = self.fold_epochs(rung - 1, horizon, n_folds)
@@ -207,16 +229,18 @@ class Strategy(ABC):
 
 @dataclass(frozen=True)
 class Ladder(Strategy):
-    """As many epochs on each rung: many trials begin, the better ones go on, few are finished.
+    """The better third of the trials goes on from a ninth to a third, and the best of those on.
 
-    Asynchronous successive halving (Li et al. 2020, "A System for Massively Parallel
-    Hyperparameter Tuning") lets a trial on when it is among the best third; here the best one goes
-    on whenever its rung has had the fewest epochs, so that a trial that paused too soon may still
-    go on when no better one has come.
+    Successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning")
+    lets a trial on when it is among the best third of its rung, and finishes as many epochs on the
+    last rung as on any other. Here the best one goes on whenever its rung has had the fewest
+    epochs, so that a trial that paused too soon may still go on when no better one has come.
+
+    The other folds come in at a third: all folds say more there than one does at its end, for a
+    third of what all take to their end.
     """
 
-    def _favourite(self, spent: Mapping[int, int], steps: Mapping[int, tuple[Step, int]]) -> int:
-        return min(steps, key=lambda rung: (spent[rung] + steps[rung][1], rung))
+    rungs: tuple[float, ...] = (1 / 9, 1 / 3, 1 / 3, 1.0)
 
 
 @dataclass(frozen=True)
@@ -227,9 +251,6 @@ class FinishBest(Strategy):
     """
 
     rungs: tuple[float, ...] = (1 / 4, 1.0)
-
-    def _favourite(self, spent: Mapping[int, int], steps: Mapping[int, tuple[Step, int]]) -> int:
-        return 1
 
 
 def check_strategy(strategy: Any, pruner: Any, schedule: Any) -> None:

@@ -59,7 +59,9 @@ def findings(result: StudyResult) -> list[tuple[str, str]]:
         ("trials", _trials(result)),
         ("all this about", _about(evidence)),
     ]
-    if result.budget_over:
+    if result.early_end is not None:
+        found.append(("ended early", result.early_end.in_words()))
+    elif result.budget_over:
         found.append(("budget", f"{result.budget_over} ended the search before all its trials"))
     if result.confirmation is not None:
         found += confirmation.in_words(result.confirmation).items()

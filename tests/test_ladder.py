@@ -133,6 +133,34 @@ def test_a_finished_search_trains_nothing_and_answers_again(searched):
     assert len(runs_of(home)[1]) == 6
 
 
+def test_folds_that_come_in_at_half_of_the_epochs_are_those_of_a_trial_that_had_them(home):
+    """And a search that is stopped while they catch up goes on to the same bits."""
+    ladder = "Ladder(rungs=(0.25, 0.5, 1), n_finalists=2)"
+    twice = "Ladder(rungs=(0.25, 0.5, 0.5, 1), n_finalists=1)"
+    fields = FIELDS.format(ladder="", budget="", more="").replace(ladder, twice)
+    fields = fields.replace("n_trials=6", "n_trials=12")
+    whole = search(tiny(home, fields=fields))
+    (ended,) = completed(whole)
+    halfway = [t for t in whole.trials if t.outcome is Outcome.PRUNED and len(t.curves.folds) == 3]
+    assert {trial.curves.values.shape for trial in halfway} == {(3, 4)}
+    alone = [t for t in whole.trials if t.curves.folds == (0,)]
+    assert len(halfway) + len(alone) + 1 == 12
+    for trial in (ended, *halfway):
+        rate, n_epochs = trial.params["learning_rate"], trial.curves.n_epochs
+        again = (
+            f'dict(space={{"learning_rate": {rate!r}, "max_epochs": 8}}, budget=Budget(n_trials=1))'
+        )
+        curves = search(tiny(home, fields=again, name="again")).trials[0].curves.values
+        np.testing.assert_array_equal(trial.curves.values, curves[:, :n_epochs])
+    stopped = tiny(home, fields=fields, name="stopped")
+    with pytest.raises(Interrupted):
+        search(stopped, display=StopAtSecond(ended.number, 2))
+    assert bits(search(stopped)) == bits(whole)
+    run = runs_of(home)[1][halfway[0].number]
+    means = client(home).get_metric_history(run.info.run_id, "val_loss_mean")
+    assert [m.value for m in means] == pytest.approx(halfway[0].curves.mean.tolist())
+
+
 def test_a_schedule_that_is_laid_out_for_its_horizon_counts_at_its_end(home):
     result = search(study(home, more=", schedule=Cosine()"))
     assert {trial.curves.n_epochs for trial in completed(result)} == {HORIZON}

@@ -43,6 +43,7 @@ LOWER = LEAVES | {
     "fields": {"errors", "space"},
     "strategy": {"errors", "fields", "space"},
     "signature": {"fields", "space", "study_file"},
+    "early_end": set(),
     "early_stopping": {"choice", "curves", "errors", "fields", "space"},
     "registry": {"errors", "space"},
     "spec": {
@@ -56,7 +57,7 @@ LOWER = LEAVES | {
         "strategy",
         "study_file",
     },
-    "results": {*LEAVES, "refit_length", "registry", "spec"},
+    "results": {*LEAVES, "early_end", "refit_length", "registry", "spec"},
     "files": {"errors"},
     "decoded": {"errors", "files", "machine", "study_file"},
     "machine": set(),

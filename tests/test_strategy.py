@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -13,15 +14,19 @@ from pipeline.errors import BadInput
 from pipeline.strategy import FinishBest, Ladder, Standing, Step, places
 
 STRATEGIES = [Ladder(), FinishBest(), Ladder(rungs=(0.1, 0.5, 1), n_finalists=1)]
+ONE_FOLD = Ladder(rungs=(1 / 9, 1 / 3, 1))
 HORIZON = 64
 
 
-def play(strategy, losses, *, left=math.inf, n_folds=1, n_trials=10**6, n_steps=10**6):
+def play(
+    strategy, losses, *, left=math.inf, n_folds=1, n_trials=10**6, n_steps=10**6, standings=None
+):
     """Search until the strategy ends it; return standings, steps and what is left.
 
     losses: (trial, rung) -> loss; infinite for one that diverges on the way there
+    standings: of an earlier session
     """
-    standings: dict[int, Standing] = {}
+    standings, strategy = {} if standings is None else standings, strategy.of_folds(n_folds)
     steps: list[Step] = []
     while len(steps) < n_steps:
         step = strategy.next_step(
@@ -54,31 +59,55 @@ def drawn(seed):
     return lambda number, rung: random.Random(f"{seed} {number} {rung}").random()
 
 
-def test_the_ladder_spends_as_much_on_each_rung():
-    ladder = Ladder()
+def test_a_ladder_spends_as_much_on_each_rung_but_the_last():
+    ladder = Ladder(rungs=(1 / 16, 1 / 4, 1 / 2, 1))
     standings, _, _ = play(ladder, drawn(1), n_steps=400)
     spent = [
         sum(each.rung >= rung for each in standings.values())
         * (ladder.n_epochs(rung, HORIZON) - ladder.n_epochs(rung - 1, HORIZON))
         for rung in (1, 2, 3)
     ]
-    assert max(spent) - min(spent) <= HORIZON
-    assert [each.rung for each in standings.values()].count(3) > 5
+    assert max(spent) - min(spent) <= HORIZON / 4
+    assert max(each.rung for each in standings.values()) == 3
 
 
 def test_the_first_steps_of_a_ladder():
     """Three begin, since a quarter less a sixteenth is three sixteenths; then the best goes on."""
     losses = {0: 0.3, 1: 0.1, 2: 0.2}
-    _, steps, _ = play(Ladder(), lambda number, rung: losses.get(number, 0.9), n_steps=5)
+    ladder = Ladder(rungs=(1 / 16, 1 / 4, 1))
+    _, steps, _ = play(ladder, lambda number, rung: losses.get(number, 0.9), n_steps=5)
     assert steps[:4] == [Step(None, 1)] * 3 + [Step(1, 2)]
     assert steps[4] == Step(None, 1)
 
 
 def test_the_best_paused_one_goes_on_though_it_paused_long_ago():
     standings = [Standing(n, HORIZON, (loss,)) for n, loss in enumerate([0.2, 0.5, 0.5, 0.5])]
-    assert Ladder().next_step(standings, n_folds=1, horizon=HORIZON) == Step(0, 2)
+    ask = partial(Ladder(rungs=(1 / 16, 1 / 4, 1)).next_step, n_folds=1, horizon=HORIZON)
+    assert ask(standings) == Step(0, 2)
     busy = [replace(standings[0], is_paused=False, is_climbing=True), *standings[1:]]
-    assert Ladder().next_step(busy, n_folds=1, horizon=HORIZON) == Step(None, 1)
+    assert ask(busy) == Step(None, 1)
+
+
+def test_finalists_are_finished_when_the_rest_of_the_budget_is_theirs():
+    """What they take is there: two thirds of a training each. A new one has its ninth besides."""
+    standings = [Standing(n, 9, (0.5, 0.1 * n)) for n in range(4)]
+    ask = partial(replace(ONE_FOLD, n_finalists=2).next_step, standings, n_folds=1, horizon=9)
+    assert ask(left=13) == Step(None, 1)
+    assert ask(left=12) == Step(0, 3)
+    standings[0] = Standing(0, 9, (0.5, 0.0, 0.9), is_paused=False)
+    assert ask(left=6) == Step(1, 3)  # and not 2, which is better than 0 is in the end
+    standings[1] = Standing(1, 9, (0.5, 0.1, 0.9), is_paused=False)
+    assert ask(left=6) is None
+
+
+def test_what_finalists_leave_is_for_one_that_may_get_ahead_of_them():
+    """If it could be finished."""
+    ended = [Standing(n, 9, (0.5, 0.1, 0.1), is_paused=False) for n in range(2)]
+    ask = partial(replace(ONE_FOLD, n_finalists=2).next_step, n_folds=1, horizon=9)
+    assert ask(ended, left=7) == Step(None, 1)
+    assert ask(ended, left=6) is None
+    ahead = [*ended, Standing(2, 9, (0.4, 0.0))]
+    assert ask(ahead, left=6) == Step(2, 3)
 
 
 def test_deeper_rungs_decide_wherever_they_are_known():
@@ -104,15 +133,27 @@ def test_places_are_by_the_loss_where_all_came_as_far():
 
 
 def test_all_folds_are_counted_on_the_last_rung_only():
-    """One trial on all folds costs as much as 76 first rungs of one."""
+    ladder = replace(ONE_FOLD, n_finalists=1)
+    assert [ladder.fold_epochs(rung, 9, 5) for rung in range(4)] == [0, 1, 3, 45]
+    one = [Standing(0, 9, (0.5, 0.1))]
+    assert ladder.next_step(one, n_folds=5, horizon=9, left=43) == Step(None, 1)
+    assert ladder.next_step(one, n_folds=5, horizon=9, left=42) == Step(0, 3)
+
+
+def test_or_from_a_rung_on_that_is_there_twice():
     ladder = Ladder()
-    assert [ladder.fold_epochs(rung, HORIZON, 5) for rung in range(4)] == [0, 4, 16, 320]
-    standings, _, _ = play(ladder, drawn(2), n_folds=5, n_steps=110)
-    assert [each.rung for each in standings.values()].count(3) == 1
+    assert [ladder.fold_epochs(rung, 9, 5) for rung in range(5)] == [0, 1, 3, 15, 45]
+    assert [ladder.is_of_all_folds(rung) for rung in (1, 2, 3, 4)] == [False, False, True, True]
+    seen = [Standing(n, 9, (0.5, 0.1 * n)) for n in range(13)]
+    assert ladder.next_step(seen, n_folds=5, horizon=9) == Step(0, 3)
+    assert ladder.rung_of(3, 9, has_all_folds=False) == 2
+    assert ladder.rung_of(3, 9, has_all_folds=True) == 3
+    assert ladder.of_folds(5) is ladder
+    assert ladder.of_folds(1) == ONE_FOLD
 
 
 def test_a_short_horizon_has_rungs_of_whole_epochs():
-    assert [Ladder().n_epochs(rung, 3) for rung in range(4)] == [0, 1, 1, 3]
+    assert [Ladder(rungs=(1 / 9, 1 / 4, 1)).n_epochs(rung, 3) for rung in range(4)] == [0, 1, 1, 3]
 
 
 def test_the_simple_one_finishes_the_best_of_all():
@@ -125,11 +166,27 @@ def test_the_simple_one_finishes_the_best_of_all():
 
 def test_without_another_trial_a_ladder_ends_with_its_finalists():
     """Or it would go on until all that paused are trained to their end."""
-    ladder = Ladder()
-    standings, _, left = play(ladder, drawn(4), n_trials=6, left=100 * HORIZON)
-    assert len(standings) == 6
-    assert [each.rung for each in standings.values()].count(3) == ladder.n_finalists
+    ladder = ONE_FOLD
+    standings, _, left = play(ladder, drawn(4), n_trials=12, left=100 * HORIZON)
+    assert len(standings) == 12
+    arrived = {number for number, each in standings.items() if each.rung == 3}
+    assert arrived == {each.number for each in ladder.finalists(standings.values())}
+    assert len(arrived) == ladder.n_finalists
     assert left > 90 * HORIZON
+
+
+def test_trials_that_may_begin_later_are_finished_if_they_are_better():
+    """A study that goes on with more trials has finalists that have ended already."""
+
+    def losses(number, rung):
+        return 1 / (1 + number)
+
+    ladder = ONE_FOLD
+    standings, _, _ = play(ladder, losses, n_trials=6)
+    play(ladder, losses, n_trials=12, standings=standings)
+    arrived = {number for number, each in standings.items() if each.rung == 3}
+    assert len(arrived) == 2 * ladder.n_finalists
+    assert arrived > {each.number for each in ladder.finalists(standings.values())}
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
@@ -139,7 +196,8 @@ def test_a_budget_is_not_overspent_and_the_finalists_arrive(strategy, seed, trai
     standings, _, left = play(
         strategy, drawn(seed), left=trainings * n_folds * HORIZON, n_folds=n_folds
     )
-    arrived = [each for each in standings.values() if each.rung == len(strategy.rungs)]
+    last = len(strategy.of_folds(n_folds).rungs)
+    arrived = [each for each in standings.values() if each.rung == last]
     assert arrived  # whatever the budget
     assert left >= 0 or len(arrived) == 1
     if trainings >= strategy.n_finalists + 1:
@@ -154,7 +212,8 @@ def test_trials_that_diverge_go_no_further_and_the_others_arrive(strategy):
 
     standings, _, _ = play(strategy, losses, left=8 * HORIZON)
     assert all(each.rung == 0 for number, each in standings.items() if number % 2)
-    assert any(each.rung == len(strategy.rungs) for each in standings.values())
+    last = len(strategy.of_folds(1).rungs)
+    assert any(each.rung == last for each in standings.values())
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
@@ -168,9 +227,15 @@ def test_a_step_depends_on_where_the_trials_stand_alone(strategy):
     assert len(steps) == 1
 
 
-@pytest.mark.parametrize("rungs", [(), (0.5,), (1, 0.5), (0.5, 0.5, 1), (0, 1), (0.5, 2), [0.5, 1]])
+@pytest.mark.parametrize(
+    "rungs",
+    [
+        *((), (1,), (1, 0.5), (0.5, 1, 1), (0, 1), (0.5, 2), [0.5, 1]),
+        *((0.2, 0.2, 0.5, 0.5, 1), (0.5, 0.5, 0.5, 1)),
+    ],
+)
 def test_rungs_must_rise_to_one(rungs):
-    with pytest.raises(BadInput, match="rungs must be shares > 0 that rise to 1"):
+    with pytest.raises(BadInput, match="rungs must be two shares > 0 or more that rise to 1, one"):
         Ladder(rungs=rungs)
 
 

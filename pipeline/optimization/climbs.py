@@ -29,6 +29,12 @@ from pipeline.results import Outcome, TrialResult
 from pipeline.spec import StudySpec
 from pipeline.strategy import Standing, Step, Strategy, places
 
+AVERAGED = 1 / 3
+"""Share of its epochs so far that a trial's loss on a rung is the mean of, where that is best.
+
+A single epoch of one fold may be good by chance, and most likely where curves are rough.
+"""
+
 
 class Climbs:
     """One study's trials, as its storage says they stand; nothing else is kept.
@@ -39,9 +45,14 @@ class Climbs:
     def __init__(
         self, study: optuna.Study, spec: StudySpec, strategy: Strategy, n_folds: int
     ) -> None:
-        self._study, self._spec, self._strategy = study, spec, strategy
+        self._study, self._spec, self._strategy = study, spec, strategy.of_folds(n_folds)
         self._n_folds, self._longest = n_folds, spec.longest_horizon
         self._read: dict[int, tuple[Any, tuple[TrialResult, tuple[float, ...]]]] = {}
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy, as it is with so many folds."""
+        return self._strategy
 
     def paused(self) -> list[TrialResult]:
         """Return the trials that are paused, in order of number."""
@@ -59,11 +70,13 @@ class Climbs:
         self,
         *,
         is_taken: Callable[[int], bool] = lambda number: False,
+        ends_early: bool = False,
         left: float = math.inf,
     ) -> Step | None:
         """Return what to train next; None when the search is over, but for what others train.
 
         is_taken: whether another worker is at the trial of a number
+        ends_early: whether only the finalists are to be finished
         left: fold-epochs left of the budget
         A trial that was left in the middle goes on first.
         """
@@ -77,6 +90,7 @@ class Climbs:
             n_folds=self._n_folds,
             horizon=self._longest,
             can_begin=n_to_begin(self._study, self._spec) > 0,
+            ends_early=ends_early,
             left=left,
         )
 
@@ -99,6 +113,10 @@ class Climbs:
     def end(self, result: TrialResult) -> None:
         """Tell that a paused trial has ended."""
         continued_proposal(self._study, self._spec, result.number).tell(result)
+
+    def finalists(self) -> list[int]:
+        """Return the numbers of the trials that are to be finished, or are."""
+        return [each.number for each in self._strategy.finalists(self._standings())]
 
     def in_line(self) -> set[int]:
         """Return the numbers of the paused trials that are next to go on, on any rung."""
@@ -146,18 +164,31 @@ class Climbs:
         if result.value is not None:
             return len(self._strategy.rungs) - 1
         # It may be of a session without a strategy.
-        n_epochs = result.curves.n_epochs if result.curves else 0
-        return self._strategy.rung_of(n_epochs, result.horizon)
+        if (curves := result.curves) is None:
+            return 0
+        has_all = len(curves.folds) == self._n_folds
+        return self._strategy.rung_of(curves.n_epochs, result.horizon, has_all_folds=has_all)
 
     def _losses(self, result: TrialResult, rung: int) -> tuple[float, ...]:
-        """Return the best of a trial's curve so far at each rung, the last one's over all folds."""
+        """Return a trial's loss at each rung: of its one fold, or the mean over all; its value."""
         curves, strategy = result.curves, self._strategy
         if curves is None or strategy.fold not in curves.folds:
             return ()
-        fold = curves.values[curves.folds.index(strategy.fold)]
-        best = np.minimum.accumulate(curves.objective.as_loss(fold))
-        ends = (strategy.n_epochs(each, result.horizon) for each in range(1, rung + 1))
-        losses = tuple(float(best[min(end, len(best)) - 1]) for end in ends)
+        fold = curves.objective.as_loss(curves.values[curves.folds.index(strategy.fold)])
+        losses = tuple(
+            best_average(
+                (curves.losses if strategy.is_of_all_folds(each) else fold)[
+                    : strategy.n_epochs(each, result.horizon)
+                ]
+            )
+            for each in range(1, rung + 1)
+        )
         if result.value is None:
             return losses
         return *losses, float(curves.objective.as_loss(np.array(result.value)))
+
+
+def best_average(losses: np.ndarray) -> float:
+    """Return the lowest mean of so many epochs that follow on each other; losses: [n_epochs]."""
+    n_epochs = max(1, int(AVERAGED * len(losses)))
+    return float(np.convolve(losses, np.full(n_epochs, 1 / n_epochs), "valid").min())

@@ -54,15 +54,17 @@ def confidence_set(
     if n_folds == 1:
         return None
     null = _Null.drawn(n_repeats, n_folds - 1, np.random.default_rng(seed))
-    # The critical value of one comparison: that of several is never below it.
-    of_one = stats.t.isf(1 - confidence, n_folds - 1)
     kept = np.empty(repeats.shape[2], dtype=bool)
+    # The critical value of several comparisons is never below that of one, nor above Bonferroni's.
+    # Between the two it is drawn, which takes most of the time.
+    of_one = stats.t.isf(1 - confidence, n_folds - 1)
+    of_all = stats.t.isf((1 - confidence) / max(1, len(kept) - 1), n_folds - 1)
     for candidate in range(len(kept)):
         differences = repeats[:, :, [candidate]] - repeats
         statistic, directions = _studentized(differences, validation_to_training)
         largest = statistic.max()
         kept[candidate] = largest <= of_one or (
-            np.isfinite(largest) and largest <= null.quantile(directions, confidence)
+            largest <= of_all and largest <= null.quantile(directions, confidence)
         )
     return kept
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -63,22 +64,35 @@ def names(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def regrets_at(
-    searches: Sequence[Search], way: str, budget: int, *, after: float | None = None
-) -> np.ndarray:
-    """Return a way's regret by table and seed, [n_tables, n_seeds].
+def regrets_at(searches: Sequence[Search], way: str, n_trainings: float) -> np.ndarray:
+    """Return a way's regret after so many full trainings, by table and seed, [n_tables, n_seeds].
 
-    after: so many full trainings of a search that was given `budget`
     A way that does not know its budget was run for the largest only.
     """
     of_way = [each for each in searches if each.way == way]
-    knows = len({each.budget for each in of_way}) > 1
-    ran = budget if knows else max(each.budget for each in of_way)
+    budgets = budgets_of(searches, way)
+    ran = n_trainings if len(budgets) > 1 else budgets[0]
     rows = [
-        [each.at(after or budget) for each in of_way if each.table == table and each.budget == ran]
+        [each.at(n_trainings) for each in of_way if each.table == table and each.budget == ran]
         for table in names(each.table for each in searches)
     ]
     return np.array(rows)
+
+
+def budgets_of(searches: Sequence[Search], way: str) -> list[int]:
+    """Return the budgets that a way was run for: one that knows its budget, for several."""
+    return sorted({each.budget for each in searches if each.way == way})
+
+
+def times_of(searches: Sequence[Search], way: str) -> list[float]:
+    """Return after how many full trainings a way's regret is known.
+
+    One that knows its budget would have searched otherwise if it had been a smaller one.
+    """
+    budgets = budgets_of(searches, way)
+    if len(budgets) > 1:
+        return [float(budget) for budget in budgets]
+    return [n / STEPS_PER_TRAINING for n in range(1, budgets[0] * STEPS_PER_TRAINING + 1)]
 
 
 def by_family(searches: Sequence[Search], regrets: np.ndarray) -> dict[str, np.ndarray]:
@@ -134,16 +148,20 @@ def _regret_table(
 
 def _epochs_needed(searches: Sequence[Search], ways: Sequence[str], budget: int) -> list[str]:
     """Return after how many full trainings each way is as good as each other one at the end."""
-    ends = np.arange(1, budget * STEPS_PER_TRAINING + 1) / STEPS_PER_TRAINING
-
-    def mean(way: str, after: float) -> float:
-        return float(by_family(searches, regrets_at(searches, way, budget, after=after))[""].mean())
-
-    curves = {way: np.array([mean(way, after) for after in ends]) for way in ways}
+    curves = {
+        way: {
+            after: float(by_family(searches, regrets_at(searches, way, after))[""].mean())
+            for after in times_of(searches, way)
+        }
+        for way in ways
+    }
     rows = []
     for way in ways:
-        reached = [ends[curves[way] <= curves[other][-1]] for other in ways]
-        rows.append([way, *(f"{each[0]:.1f}" if len(each) else "-" for each in reached)])
+        reached = [
+            [after for after, regret in curves[way].items() if regret <= curves[other][budget]]
+            for other in ways
+        ]
+        rows.append([way, *(f"{each[0]:.1f}" if each else "-" for each in reached)])
     return [
         f"full trainings until a row's mean regret is what a column's is after {budget}",
         "",
@@ -158,26 +176,29 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def draw(searches: Sequence[Search], path: Path) -> None:
-    """Draw the mean regret against full trainings, one panel a family."""
+    """Draw the mean regret against full trainings, one panel a family.
+
+    Of a way that knows its budget each point is another search.
+    """
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     families = ["", *names(each.family for each in searches)]
-    budget = max(each.budget for each in searches)
-    ends = np.arange(1, budget * STEPS_PER_TRAINING + 1) / STEPS_PER_TRAINING
     figure, panels = pyplot.subplots(
-        1, len(families), figsize=(4 * len(families), 4), sharey=True, layout="constrained"
+        1, len(families), figsize=(4 * len(families), 4.6), sharey=True, layout="constrained"
     )
     for way in names(each.way for each in searches):
-        curves = [
-            by_family(searches, regrets_at(searches, way, budget, after=after)) for after in ends
-        ]
+        ends = times_of(searches, way)
+        curves = [by_family(searches, regrets_at(searches, way, after)) for after in ends]
+        knows = len(budgets_of(searches, way)) > 1
+        look: Any = {"marker": "o", "linestyle": "--"} if knows else {}
         for panel, family in zip(panels, families, strict=True):
-            panel.plot(ends, [curve[family].mean() for curve in curves], label=way)
+            panel.plot(ends, [curve[family].mean() for curve in curves], label=way, **look)
             panel.set_title(family or "mean over families")
             panel.set_xlabel("full trainings")
             panel.set_yscale("log")
     panels[0].set_ylabel("regret; the median configuration is 1")
-    panels[-1].legend(fontsize="small")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

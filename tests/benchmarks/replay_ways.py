@@ -116,7 +116,7 @@ def _climb(
     study: optuna.Study, spec: StudySpec, strategy: Strategy, table: CurveTable, n_epochs: int
 ) -> Replayed:
     done, climbs = Replayed(), Climbs(study, spec, strategy, n_folds=1)
-    horizon = table.n_epochs
+    strategy, horizon = climbs.strategy, table.n_epochs
     while True:
         start = time.perf_counter()
         step = climbs.next_step(left=n_epochs - done.n_epochs)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks import replay
-from tests.benchmarks.replay_report import Search, by_family, regrets_at
+from tests.benchmarks.replay_report import Search, by_family, regrets_at, times_of
 from tests.benchmarks.replay_tables import CurveTable, tables_in
 from tests.benchmarks.replay_ways import WAYS, Replayed
 from tests.benchmarks.replay_ways import replay as replayed
@@ -105,6 +105,18 @@ def test_families_count_alike_however_many_tables_they_have():
     assert {family: mean.tolist() for family, mean in means.items()} == {
         "": [6.0, 7.0], "f": [2.0, 3.0], "g": [10.0, 11.0]
     }  # fmt: skip
+
+
+def test_a_way_that_knows_its_budget_is_known_for_its_budgets_alone():
+    """What it had after half of a budget is not what it finds with half of it."""
+
+    def search(way, budget, regret):
+        return Search(way, "f", "t", 0, budget, 1, 0.0, (regret,) * 8 * budget)
+
+    searches = [search("plain", 2, 0.5), search("knows", 1, 0.3), search("knows", 2, 0.1)]
+    assert times_of(searches, "plain") == [n / 8 for n in range(1, 17)]
+    assert times_of(searches, "knows") == [1.0, 2.0]
+    assert [regrets_at(searches, "knows", n).item() for n in (1, 2)] == [0.3, 0.1]
 
 
 def test_the_command_prints_writes_and_draws(folder, capsys):

@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
 from pipeline.optimization import Climbs, enqueue, finished
+from pipeline.optimization.climbs import best_average
 from pipeline.optimization.ranked import study_of_ranked
 from pipeline.results import Outcome, TrialResult
 from pipeline.spec import Budget
@@ -119,6 +120,37 @@ def test_the_sampler_sees_places_and_deeper_rungs_decide(
     assert {state for state, _ in Watching.shown.values()} == {TrialState.COMPLETE}
     states = [trial.state for trial in open_journal(spec).get_trials()]
     assert states[2:5] == [TrialState.RUNNING, TrialState.RUNNING, TrialState.FAIL]  # as stored
+
+
+def test_a_single_epoch_that_is_good_by_chance_does_not_count():
+    """The lowest mean of a third of the epochs: two of six, and one of the first two."""
+    lucky = np.array([0.5, 0.4, 0.1, 0.5, 0.4, 0.4])
+    assert best_average(lucky) == pytest.approx(0.25)
+    assert best_average(np.array([0.5, 0.375, 0.375, 0.5, 0.75, 0.875])) == 0.375
+    assert best_average(lucky[:2]) == 0.4
+
+
+def test_a_rung_that_is_there_twice_is_reached_with_one_fold_and_then_with_all(
+    make_spec, open_journal
+):
+    spec = make_spec(sampler=lambda seed: Watching(seed=seed))
+    climbs = Climbs(open_journal(spec), spec, Ladder(rungs=(0.1, 0.5, 0.5, 1)), n_folds=2)
+    # By its first fold trial 0 is the best, and by both it is the worst.
+    for ahead, behind in ((0.1, 0.9), (0.2, 0.2), (0.3, 0.3)):
+        proposal = climbs.proposal(Step(None, 1))
+        proposal.rung = 3
+        curves = FoldCurves(np.array([[ahead] * 5, [behind] * 5]), spec.objective)
+        params = proposal.params
+        proposal.pause(TrialResult(proposal.number, params, Outcome.PAUSED, curves, 1.0, 10))
+    climbs.proposal(Step(None, 1))
+    assert {number: value for number, (_, value) in Watching.shown.items()} == {1: 0, 2: 1, 0: 2}
+    assert climbs.finalists() == [1, 2, 0]
+
+
+def test_with_one_fold_no_rung_is_there_twice(make_spec, open_journal):
+    spec = make_spec()
+    climbs = Climbs(open_journal(spec), spec, Ladder(rungs=(0.1, 0.5, 0.5, 1)), n_folds=1)
+    assert climbs.strategy == LADDER
 
 
 def test_a_trial_that_was_left_in_the_middle_goes_on_first(make_spec, search, result_of):
