@@ -159,7 +159,7 @@ def test_an_unknown_field_names_the_nearest(name, says):
         ("refit.keep_folds=1", "refit.keep_folds must be True or False, got 1"),
         ("refit.policy=rows", "refit.policy must be one of 'auto', 'epochs', .*, got 'rows'"),
         ("objective.mean=row", "objective.mean must be 'folds' or 'rows', got 'row'"),
-        ("objective.metric=val_auc", "objective.direction must be stated for 'val_auc'"),
+        ("objective.metric=val_mine", "objective.direction must be stated for 'val_mine'"),
         ("scorers=roc", r"unknown scorer in scorers\['roc'\] 'roc'; did you mean 'roc_auc'"),
         ("scorers=3", "scorers must be names of scikit-learn's scorers, or a dict"),
         ("scorers={'a': 3}", r"scorers\['a'\] must be a scikit-learn scorer's name, or what"),
@@ -184,13 +184,15 @@ def test_a_group_that_the_study_lacks_is_named():
 
 def test_another_metric_does_not_inherit_a_direction():
     """The lowest accuracy would win."""
-    metric = ("--set", "objective.metric=val_accuracy")
-    with pytest.raises(BadInput, match=r"objective\.direction must be stated for 'val_accuracy'"):
+    metric = ("--set", "objective.metric=val_mine")
+    with pytest.raises(BadInput, match=r"objective\.direction must be stated for 'val_mine'"):
         given(*metric)
     direction = ("--set", "objective.direction=maximize")
     for arguments in ((*metric, *direction), (*direction, *metric)):
         objective = given(*arguments).objective
-        assert (objective.metric, objective.direction) == ("val_accuracy", "maximize")
+        assert (objective.metric, objective.direction) == ("val_mine", "maximize")
+    known = given("--set", "objective.metric=val_accuracy").objective
+    assert known == Objective("val_accuracy", "maximize")
 
 
 def test_trials_timeout_and_seed_have_options_of_their_own():

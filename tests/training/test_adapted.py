@@ -223,10 +223,11 @@ def test_a_feature_space_is_refused_with_what_to_use_instead():
         features = {"job": keras.utils.FeatureSpace.string_categorical()}
         return keras.utils.FeatureSpace(features, output_mode="concat")
 
-    jobs = np.array(["a", "b"] * 22, dtype=object)
+    data = Dataset({"job": TEXTS}, np.arange(12) % 2)
     for preprocess in (space, {"job": space}, space()):
+        spec: Any = SimpleNamespace(preprocess=preprocess)
         with pytest.raises(BadInput, match=r"got a FeatureSpace.* use scikit-learn's Column"):
-            seen(preprocess, {"job": jobs})
+            fold_rows(spec, data, FOLD)
 
 
 def test_a_layer_with_a_vocabulary_must_come_from_a_function():

@@ -43,7 +43,9 @@ def test_true_and_false_decide(jit_compile, mode, monkeypatch):
 
 
 def test_a_builder_may_load_a_model_that_was_compiled(tmp_path):
-    asking(True)({"learning_rate": 0.1}).save(tmp_path / "model.keras")
+    saved = asking(True)({"learning_rate": 0.1})
+    saved.optimizer.build(saved.trainable_variables)
+    saved.save(tmp_path / "model.keras")
 
     def build(params):
         model = keras.models.load_model(tmp_path / "model.keras")
