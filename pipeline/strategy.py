@@ -162,7 +162,12 @@ class Strategy:
             # What an end has shown of one trial is not known of the others.
             return replace(each, losses=each.losses[: len(self.rungs) - 1]).order
 
-        hopeful = (each for each in standings if not each.has_failed)
+        last = len(self.rungs)
+        hopeful = (
+            each
+            for each in standings
+            if each.is_paused or each.is_climbing or (each.rung == last and not each.has_failed)
+        )
         return sorted(hopeful, key=order)[: self.n_finalists]
 
     def next_step(

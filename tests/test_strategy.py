@@ -110,6 +110,15 @@ def test_what_finalists_leave_is_for_one_that_may_get_ahead_of_them():
     assert ask(ahead, left=6) == Step(2, 3)
 
 
+def test_what_ended_on_its_way_is_no_finalist():
+    """As all that are paused do when a search is over; it may go on with a larger budget."""
+    ended = Standing(0, 9, (0.5, 0.1), is_paused=False)
+    failed = Standing(1, 9, (0.5, 0.1), is_paused=False, has_failed=True)
+    climbing = Standing(2, 9, (0.5, 0.3), is_paused=False, is_climbing=True)
+    standings = [ended, failed, climbing, Standing(3, 9, (0.5, 0.2)), Standing(4, 9, (0.3,))]
+    assert [each.number for each in ONE_FOLD.finalists(standings)] == [3, 2, 4]
+
+
 def test_deeper_rungs_decide_wherever_they_are_known():
     def ended(number, *losses, **fields):
         return Standing(number, HORIZON, losses, is_paused=False, **fields)

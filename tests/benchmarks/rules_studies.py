@@ -115,7 +115,7 @@ def standardised(values: np.ndarray) -> np.ndarray:
 
 
 def dense(n_features: int, n_outputs: int, loss: str) -> Callable[[dict[str, Any]], Any]:
-    """Return a builder of a network with two hidden layers of `params["units"]`."""
+    """Return a builder of a network: `params["layers"]` hidden ones, or two, of `units` each."""
     activations = {
         "sparse_categorical_crossentropy": "softmax",
         "binary_crossentropy": "sigmoid",
@@ -125,14 +125,12 @@ def dense(n_features: int, n_outputs: int, loss: str) -> Callable[[dict[str, Any
     def build_model(params):
         import keras
 
-        model = keras.Sequential(
-            [
-                keras.Input((n_features,)),
-                keras.layers.Dense(params["units"], activation="relu"),
-                keras.layers.Dense(params["units"], activation="relu"),
-                keras.layers.Dense(n_outputs, activation=activations[loss]),
-            ]
-        )
+        hidden = [
+            keras.layers.Dense(params["units"], activation="relu")
+            for _ in range(params.get("layers", 2))
+        ]
+        output = keras.layers.Dense(n_outputs, activation=activations[loss])
+        model = keras.Sequential([keras.Input((n_features,)), *hidden, output])
         model.compile(keras.optimizers.Adam(params["learning_rate"]), loss=loss)
         return model
 

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from pipeline import Refit, StudySpec
 from tests.benchmarks.rules_studies import (
     NotInstalled,
+    dense,
     load_breast_cancer,
     load_diabetes,
     load_digits,
@@ -48,28 +49,6 @@ def load_mnist():
     return (x / 255).astype(np.float32), y
 
 
-def deep(n_features: int, n_outputs: int, loss: str) -> Callable[[dict[str, Any]], Any]:
-    """Return a builder of a network of `params["layers"]` layers of `params["units"]`."""
-    activations = {
-        "sparse_categorical_crossentropy": "softmax",
-        "binary_crossentropy": "sigmoid",
-        "mse": "linear",
-    }
-
-    def build_model(params):
-        import keras
-
-        hidden = [
-            keras.layers.Dense(params["units"], activation="relu") for _ in range(params["layers"])
-        ]
-        output = keras.layers.Dense(n_outputs, activation=activations[loss])
-        model = keras.Sequential([keras.Input((n_features,)), *hidden, output])
-        model.compile(keras.optimizers.Adam(params["learning_rate"]), loss=loss)
-        return model
-
-    return build_model
-
-
 def study(name: str, load_data: Callable[[], Any], build_model: Any, **fields: Any) -> StudySpec:
     """Return a study of one data set, with five folds and one horizon."""
     return StudySpec(
@@ -96,12 +75,12 @@ SCALED: dict[str, Any] = {"preprocess": StandardScaler()}
 STUDIES = {
     spec.name: spec
     for spec in (
-        study("digits", load_digits, deep(64, 10, "sparse_categorical_crossentropy"), **SCALED),
-        study("breast-cancer", load_breast_cancer, deep(30, 1, "binary_crossentropy"), **SCALED),
-        study("diabetes", load_diabetes, deep(10, 1, "mse"), **SCALED),
-        study("diamonds", load_diamonds, deep(23, 1, "mse"), batch_size=512, **SCALED),
+        study("digits", load_digits, dense(64, 10, "sparse_categorical_crossentropy"), **SCALED),
+        study("breast-cancer", load_breast_cancer, dense(30, 1, "binary_crossentropy"), **SCALED),
+        study("diabetes", load_diabetes, dense(10, 1, "mse"), **SCALED),
+        study("diamonds", load_diamonds, dense(23, 1, "mse"), batch_size=512, **SCALED),
         study(
-            "mnist", load_mnist, deep(784, 10, "sparse_categorical_crossentropy"), batch_size=128
+            "mnist", load_mnist, dense(784, 10, "sparse_categorical_crossentropy"), batch_size=128
         ),
     )
 }
