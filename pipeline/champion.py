@@ -175,6 +175,7 @@ def met_again(
         session.snapshots.keep(name, lockstep, now=bool(session.stop))
         session.stop.raise_if_asked()
         lockstep.advance()
+    lockstep.end()
     session.snapshots.drop(name)
     values = lockstep.history(session.spec.objective.metric)
     return session.curves_of(lockstep) if np.isfinite(values).all() else None

@@ -73,6 +73,7 @@ def _log(
     lockstep = session.lockstep(trial.params)
     training.restore(lockstep, kept, n_epochs=n_epochs)
     training.advance_to(n_epochs, lockstep, go_on=session.stop.raise_if_asked)
+    lockstep.end()
     curves = session.curves_of(lockstep)
     assert trial.curves is not None
     training.say_if_not_repeated(trial.curves, curves.values, say=session.display.say)

@@ -206,6 +206,7 @@ def _trained_again(
         if session.spending.over(n_fold_epochs, round(n_fold_epochs * per_epoch), answering=True):
             return None
         scores = lockstep.advance()[:, metric]
+    lockstep.end()
     crossed = scores.reshape(N_SEEDS, -1)
     weights = spec.objective.weights(plan.folds.n_validation_rows)
     return ConfirmedTrial(trial.number, lockstep.n_epochs, lockstep.n_updates, crossed, weights)

@@ -46,7 +46,9 @@ def _evaluated(
             "it any further: is its memory enough?",
         )
     else:
-        known = None if session.climbs else longer_trial(proposal, session)
+        # Callbacks know their horizon, and may make something of it.
+        may_repeat = session.climbs is None and session.spec.callbacks is None
+        known = longer_trial(proposal, session) if may_repeat else None
         with session.at(proposal):
             trial = (
                 train(proposal, session, log, name)
@@ -177,7 +179,13 @@ def train(proposal: optimization.Proposal, session: Session, log: TrialLog, name
     if leg.is_over(n_before):  # of a short horizon two rungs may be one
         return trial.ended(Outcome.PAUSED, f"paused after epoch {n_before}")
     with lockstep.running_ahead():
-        return train_on(proposal, session, log, name, lockstep, trial, leg)
+        trial = train_on(proposal, session, log, name, lockstep, trial, leg)
+    try:
+        lockstep.end()
+    except Exception as error:  # of a callback
+        if trial.outcome is not Outcome.FAILED:
+            trial.ended(Outcome.FAILED, in_one_line(error))
+    return trial
 
 
 def train_on(

@@ -39,6 +39,24 @@ def check_plugs(spec: Any) -> None:
     if spec.sampler is not None:
         example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
         require_function("sampler", spec.sampler, example, 0)
+    if spec.callbacks is not None:
+        require_function("callbacks", spec.callbacks, "() -> list of new Keras callbacks")
+    if is_layer(spec.augment):
+        raise BadInput(
+            f"augment must be a function (x, y, seed) -> (x, y), got the layer {spec.augment!r}: "
+            "put it into the model, where it works in training alone, and in compiled epochs"
+        )
+    if spec.augment is not None:
+        require_function("augment", spec.augment, "(x, y, seed) -> (x, y)", 0, 0, 0)
+
+
+def check_python_in_training(fields: str, engine: Any) -> None:
+    """Raise BadInput where compiled epochs are asked for, and these fields are functions to call."""
+    if fields and engine in ("plain", "xla"):
+        raise BadInput(
+            f"engine must be 'auto' or 'stream' with {fields}, which no compiled epoch can call, "
+            f"got {engine!r}"
+        )
 
 
 def check_class_weight(class_weight: Any) -> None:

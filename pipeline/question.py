@@ -190,12 +190,14 @@ def pose(
         of_operation = training.operation_threads()
     devices = training.set_up(threads, operation_threads=of_operation, **placed)
     training.check_schedules(spec)
+    training.check_callbacks(spec)
     model = training.check_model(spec, development, question.folds[0])
     training.check_scorers(spec, development, question.folds, test)
     say(f"study {question.name}: {question.rows}, on {', '.join(devices)}")
     for remark in (
         *remarks_on_transformers(spec.preprocess),
         *training.remarks_on_layers(model),
+        *training.remarks_on_callbacks(spec),
         *training.remarks_on_schedules(spec, model, question.folds[0]),
     ):
         say(remark)

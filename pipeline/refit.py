@@ -61,6 +61,7 @@ def keep_fold_models(
     training.advance_to(n_epochs, lockstep, go_on=session.stop.raise_if_asked)
     assert best.curves is not None
     again = session.curves_of(lockstep).values
+    lockstep.end()
     training.say_if_not_repeated(best.curves, again, say=session.display.say)
     folder = training.write_fold_models(
         scratch / FOLDS, lockstep, question.folds, question.development

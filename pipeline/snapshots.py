@@ -52,8 +52,11 @@ class Snapshots:
     def keep(self, name: str, lockstep: LockstepTraining, *, now: bool = False) -> None:
         """Write the training's state if it is time, or `now`.
 
-        A disk that is full costs the snapshot, not the search: it is said once.
+        A disk that is full costs the snapshot, not the search: it is said once. None is written of
+        a training that cannot go on from it.
         """
+        if not lockstep.resumable:
+            return
         self._current = (name, lockstep)
         pause = max(self._every_secs, self._write_secs / MAX_SHARE)
         if not now and self._clock() - self._last_write < pause:

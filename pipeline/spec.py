@@ -18,6 +18,7 @@ from pipeline.errors import BadInput, require, unknown_name
 from pipeline.fields import (
     check_class_weight,
     check_plugs,
+    check_python_in_training,
     check_scorers,
     check_test_size,
     own_functions,
@@ -95,6 +96,8 @@ class StudySpec:
     preprocess: a scikit-learn transformer, or a function that returns a layer of Keras, fitted or
         adapted on each fold's training rows only; for several inputs a dict of them by name
     class_weight: {class: weight} or "balanced"; weights the training loss
+    augment: (x, y, seed) -> (x, y), called with each batch of training rows, and never with others
+    callbacks: () -> a new list of Keras callbacks, made for each fold of each training
     batch_size: rows per update, unless the space samples it
     validation_batch_size: rows that are validated at once; None is as many as in an update
     schedule: learning rate by epoch: a schedule of `pipeline`, a function of the 0-based epoch, or
@@ -135,6 +138,8 @@ class StudySpec:
     splitter: Any = None
     preprocess: Any = None
     class_weight: ClassWeight | None = None
+    augment: Callable[[Any, Any, np.ndarray], tuple[Any, Any]] | None = None
+    callbacks: Callable[[], list[Any]] | None = None
     batch_size: int = 32
     validation_batch_size: int | None = None
     schedule: Any = None
@@ -186,6 +191,7 @@ class StudySpec:
         is_seed = is_whole(self.seed) and 0 <= self.seed < 2**32
         require(is_seed, "seed", "a whole number in 0..4294967295", self.seed)
         require_one_of("engine", self.engine, get_args(EngineMode))
+        check_python_in_training(self.python_in_training, self.engine)
         require_one_of("dtype_policy", self.dtype_policy, (None, *get_args(DtypePolicy)))
         if self.registry is not None and not self.refit.enabled:
             raise BadInput("registry must have a refit model to register, got refit.enabled=False")
@@ -219,6 +225,11 @@ class StudySpec:
         """Return the schedule of a trial; None is the optimizer's own, or constant."""
         by_name = isinstance(self.schedule, Mapping)
         return self.schedule[params[SCHEDULE]] if by_name else self.schedule
+
+    @property
+    def python_in_training(self) -> str:
+        """Which fields call Python functions between two updates, in words; "" where none does."""
+        return " and ".join(n for n in ("callbacks", "augment") if getattr(self, n) is not None)
 
     @property
     def rate_parameters(self) -> tuple[str, ...]:
@@ -280,6 +291,7 @@ class StudySpec:
             *functions_in(self.schedule),
             *preprocess_functions(self.preprocess),
             *own_functions(self.scorers),
+            *(each for each in (self.callbacks, self.augment) if each is not None),
         ]
         return source_of(self.build_model, self.load_data, *functions)
 
@@ -305,15 +317,14 @@ class StudySpec:
             },
         }  # fmt: skip
         # Fields that came later: at their defaults, a study is the one that it was without them.
-        if self.range_test:
-            parts["range_test"] = "True"
-        if self.scorers:
-            parts["scorers"] = canonical(self.scorers)
         if self.dtype_policy is not None:
             parts["dtype_policy"] = self.dtype_policy
-        for name in ("validation_batch_size", "operation_threads"):
-            if getattr(self, name) is not None:
-                parts[name] = str(getattr(self, name))
+        for name in (
+            "range_test", "scorers", "validation_batch_size", "operation_threads", "callbacks",
+            "augment",
+        ):  # fmt: skip
+            if (value := getattr(self, name)) not in (None, False, {}):
+                parts[name] = canonical(value)
         if not self.deterministic:
             parts["deterministic"] = "False"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

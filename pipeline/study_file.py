@@ -29,7 +29,9 @@ WRITTEN_FILE = "written_file"
 """In a study's folder: which of these it is, if it is one."""
 
 # Arguments of StudySpec(...) that may hold code of their own: a lambda, or a partial.
-CODE_FIELDS = ("build_model", "load_data", "preprocess", "schedule", "scorers")
+CODE_FIELDS = (
+    "augment", "build_model", "callbacks", "load_data", "preprocess", "schedule", "scorers",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

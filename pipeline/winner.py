@@ -125,6 +125,7 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
             break
         target = min(limit, target + math.ceil(STEP * best.horizon))
         session.display.say(f"{why_open}: on to {target} epochs …")
+    lockstep.end()
     run.end(trial, session.spec.objective)
     session.stop.raise_if_asked()
     assert trial.curves is not None
@@ -179,6 +180,7 @@ def _with_longer_schedules(best: TrialResult, session: Session) -> Winner:
         session.snapshots.restore(name, lockstep)
         run = session.run.start_trial(best.number, lockstep.params, variant=f"{horizon} epochs")
         outcome = _advance(lockstep, horizon, run, session, name, n_besides=n_fold_epochs)
+        lockstep.end()
         n_fold_epochs += lockstep.n_epochs * len(session.question.folds)
         n_updates += lockstep.n_updates
         longer = replace(_as_trained(best, lockstep, session), outcome=outcome)

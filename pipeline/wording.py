@@ -33,7 +33,9 @@ def advice(result: StudyResult) -> str:
     rate = f"learning rate {best.params['learning_rate']:.3g}"
     if ignores_the_sampled(result.spec.schedule_of(best.params)):
         rate = "the schedule's own learning rates"
-    return f"Train with {rate} for {choice.n_epochs} epochs{schedule}"
+    python = result.spec.python_in_training
+    along = f", with the study's {python}" if python else ""
+    return f"Train with {rate} for {choice.n_epochs} epochs{schedule}{along}"
 
 
 def findings(result: StudyResult) -> list[tuple[str, str]]:

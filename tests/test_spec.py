@@ -149,6 +149,13 @@ EPOCHS = r"space\['max_epochs'\] must be whole numbers ≥ 1, got "
         ({"seed": 2**32}, "seed must be .*, got 4294967296"),
         ({"seed": None}, "seed must be .*, got None"),
         ({"engine": "jit"}, "engine must be one of 'auto', 'plain', 'xla', 'stream', got 'jit'"),
+        ({"callbacks": []}, r"callbacks must be a function \(\) -> list of new Keras callbacks"),
+        ({"callbacks": lambda model: []}, "callbacks must be a function .* missing a required"),
+        ({"augment": lambda x, y: (x, y)}, r"augment must be a function \(x, y, seed\) -> .* too"),
+        (
+            {"engine": "plain", "callbacks": lambda: [], "augment": lambda x, y, seed: (x, y)},
+            "engine must be 'auto' or 'stream' with callbacks and augment, which .* got 'plain'",
+        ),
         ({"threads": 0}, "threads must be a whole number ≥ 1, got 0"),
         ({"operation_threads": 0}, "operation_threads must be a whole number ≥ 1, got 0"),
         (
@@ -240,6 +247,8 @@ def test_signature_is_short_and_repeats():
         {"preprocess": StandardScaler()},
         {"preprocess": {"a": StandardScaler()}},
         {"class_weight": "balanced"},
+        {"callbacks": lambda: []},
+        {"augment": lambda x, y, seed: (x, y)},
         {"batch_size": 64},
         {"validation_batch_size": 64},
         {"operation_threads": 1},

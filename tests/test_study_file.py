@@ -220,6 +220,12 @@ def test_signature_changes(write, old, new):
             "10},\n preprocess=FunctionTransformer(lambda x: x / 255),\n",
             "10},\n preprocess=FunctionTransformer(lambda x: x / 128),\n",
         ),
+        ("10},\n", "10},\n callbacks=lambda: [3],\n", "10},\n callbacks=lambda: [4],\n"),
+        (
+            "10},\n",
+            "10},\n augment=lambda x, y, seed: (x, y),\n",
+            "10},\n augment=lambda x, y, seed: (-x, y),\n",
+        ),
     ],
 )
 def test_signature_changes_with_code_inside_the_study_statement(write, field, one, other):

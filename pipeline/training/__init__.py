@@ -16,6 +16,7 @@ from pipeline.training.devices import (  # first: it quiets TensorFlow's import
 from pipeline.training.checks import check_model, check_scorers  # isort: skip
 from pipeline.training.apart import runs
 from pipeline.training.architectures import typical_params
+from pipeline.training.callbacks import check_callbacks, remarks_on_callbacks
 from pipeline.training.engine import Engine, Mode, Program, Setup
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
@@ -49,6 +50,7 @@ __all__ = [
     "Sweep",
     "advance_to",
     "as_fitted",
+    "check_callbacks",
     "check_model",
     "check_schedules",
     "check_scorers",
@@ -63,6 +65,7 @@ __all__ = [
     "measured_engine",
     "operation_threads",
     "prepare",
+    "remarks_on_callbacks",
     "remarks_on_layers",
     "remarks_on_schedules",
     "restore",

@@ -18,6 +18,7 @@ from pipeline.scoring import Scoring
 from pipeline.spec import StudySpec
 from pipeline.training.adapted import AdaptedLayers, fold_rows
 from pipeline.training.architectures import typical_params
+from pipeline.training.augmented import check_augment
 from pipeline.training.check_parts import check_parts, compared, embedded
 from pipeline.training.learnt import check_layers
 from pipeline.training.models import (
@@ -50,6 +51,7 @@ def check_model(spec: StudySpec, data: Dataset, fold: Fold) -> keras.Model:
     with under_policy(spec):
         add_variables(model, (first_rows(x, n_rows), labels(first_rows(data.y, n_rows))))
     check_embeddings(model, x, preprocess)
+    check_augment(spec, x, data.y, fold.train[:n_rows])
     check_objective(model, spec.objective.metric, spec.scorers)
     return model
 

@@ -20,6 +20,7 @@ from pipeline.nest import Nest
 from pipeline.placement import Holding
 from pipeline.schedules import Schedule
 from pipeline.scoring import Scoring
+from pipeline.training.callbacks import FoldCallbacks, NoCallbacks
 from pipeline.training.devices import Device
 from pipeline.training.lanes import Lanes
 
@@ -104,15 +105,18 @@ class FoldEpoch:
     row_losses: () -> [n_validation_rows], each validation row's loss without regularisation and
         sample weights; None where the model's own test_step or loss hides them
     scores: () -> [n_scorers], of the validation rows; their names are the last of `metric_names`
+    left_rate: the last update's learning rate, where callbacks may have set it; None elsewhere
     """
 
     logged: Any
     row_losses: Callable[[], np.ndarray] | None
     scores: Callable[[], np.ndarray] = lambda: np.zeros(0)
+    left_rate: float | None = None
 
     def metrics(self) -> np.ndarray:
-        """Return all of them on the host, [n_metrics]."""
-        return np.concatenate([np.asarray(self.logged, dtype=np.float64), self.scores()])
+        """Return all of them on the host, [n_metrics]; `left_rate` after them, if there is one."""
+        rate = [] if self.left_rate is None else [self.left_rate]
+        return np.concatenate([np.asarray(self.logged, dtype=np.float64), self.scores(), rate])
 
 
 class Program(Protocol):
@@ -145,13 +149,22 @@ class Program(Protocol):
         """Return a state, from a file or another training, where this program keeps states."""
 
     def run_epoch(
-        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+        self,
+        fold: int,
+        state: State,
+        rows: np.ndarray,
+        learning_rates: np.ndarray,
+        callbacks: NoCallbacks = ...,
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate.
 
         rows: [n_rows] of the fold's training rows
         learning_rates: [ceil(n_rows / batch_size)], one per update
+        callbacks: the fold's; none by default
         """
+
+    def end(self, fold: int, state: State, callbacks: FoldCallbacks) -> State:
+        """Tell callbacks that training is over, and return the state that they leave."""
 
     def schedule(self, params: Mapping[str, Any]) -> Schedule | None:
         """Return the schedule that the builder put into the optimizer, or None."""

@@ -199,13 +199,21 @@ def fitted_after(
 ) -> Iterator[tuple[int, FittedModel]]:
     """Yield the models trained on all development rows, after each of these numbers of epochs.
 
-    counts: ascending; one training passes through them all
+    counts: ascending; one training passes through them all, or one for each where there are
+        callbacks: what they do in `on_train_end` belongs to the end
     folds: numbers that no fold of the search has, one per model; they decide initial weights and
         row orders
     schedule: in place of the study's: there are no validation rows that one could react to
     each_epoch: called before each epoch; may restore a snapshot before the first, and raise to stop
     Raises FloatingPointError when the loss diverges.
     """
+    if spec.callbacks is not None and len(counts) > 1:
+        for count in counts:
+            yield from fitted_after(
+                [count], spec, data, params, folds=folds, setup=setup, schedule=schedule,
+                each_epoch=each_epoch,
+            )  # fmt: skip
+        return
     rows = np.arange(data.n_rows)
     wholes = [Fold(number, rows, rows[:0]) for number in folds]
     engine = engine_for(setup, spec, data, wholes)
@@ -218,6 +226,8 @@ def fitted_after(
                 f"the loss is not finite after epoch {training.n_epochs} of {counts[-1]}"
             )
         each_epoch(training)
+        if training.n_epochs == counts[-1]:
+            training.end()
         if training.n_epochs in counts:
             yield training.n_epochs, as_fitted(training, engine, wholes)
 

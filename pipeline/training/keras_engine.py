@@ -105,6 +105,11 @@ class KerasEngine(ABC):
             self._drop(next(iter(self._programs)))
         return program
 
+    def forget(self, program: KerasProgram) -> None:
+        """Drop a program whose model is not what it was."""
+        for key in [key for key, each in self._programs.items() if each is program]:
+            self._drop(key)
+
     def set_up(self, setup: Setup) -> None:
         """Train so from now on, and drop the programs that were made otherwise."""
         self.setup = setup

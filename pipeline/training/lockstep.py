@@ -29,6 +29,7 @@ from pipeline.schedules import (
     updates_per_epoch,
 )
 from pipeline.spec import StudySpec
+from pipeline.training.callbacks import NO_CALLBACKS, FoldCallbacks, NoCallbacks
 from pipeline.training.engine import FoldEpoch, Program, State
 from pipeline.training.lanes import give_up, results
 from pipeline.training.models import row_order
@@ -47,7 +48,7 @@ class Snapshot:
     """A trial's whole training state after `n_epochs` epochs, as a value.
 
     states: by fold; each fold's state after its last epoch
-    metrics: by fold, [n_epochs, n_metrics]
+    metrics: by fold, [n_epochs, n_metrics], and one more where callbacks may set the learning rate
     row_losses: by fold, each epoch's [n_validation_rows]; empty when they are not kept
     """
 
@@ -66,9 +67,9 @@ class LockstepTraining:
 
     program: the trial's compiled architecture
     params: learning_rate, max_epochs (the horizon) and batch_size are read here
-    spec: the study's seed, objective and schedule count. Row orders are a function of (seed,
-        fold's start, epoch) and of nothing else; without a schedule the learning rates are those
-        of the optimizer's own, or constant
+    spec: the study's seed, objective, schedule and callbacks count. Row orders are a function of
+        (seed, fold's start, epoch) and of nothing else; without a schedule the learning rates are
+        those of the optimizer's own, or constant
     schedule: in place of the study's
     keeps_row_losses: whether every epoch's validation losses are kept row by row, where the model
         lets them be seen: four bytes a row and epoch
@@ -92,11 +93,12 @@ class LockstepTraining:
         if counts_updates(schedule):
             schedule = OptimizerSchedule(schedule)
         self._schedule = schedule or program.schedule(params) or Constant()
-        self._objective, self._seed = spec.objective, spec.seed
+        self._spec, self._objective, self._seed = spec, spec.objective, spec.seed
         self._weights = spec.objective.weights([len(fold.validation) for fold in folds])
         for index in self._folds:
             program.prepare(index)
         self._states = {index: program.initial_state(index) for index in self._folds}
+        self._callbacks = self._new_callbacks()
         self._metrics: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
         self._keeps_row_losses = keeps_row_losses
         self._row_losses: dict[int, list[np.ndarray]] = {index: [] for index in self._folds}
@@ -133,6 +135,11 @@ class LockstepTraining:
         )
 
     @property
+    def resumable(self) -> bool:
+        """Whether training may go on from a snapshot: its callbacks, if any, hold nothing."""
+        return all(each.resumable for each in self._callbacks.values())
+
+    @property
     def horizon_free(self) -> bool:
         """Whether the schedule does not depend on the horizon."""
         return self._schedule.horizon_free
@@ -144,13 +151,18 @@ class LockstepTraining:
 
     def learning_rate_in(self, n_epochs: int) -> float:
         """Return the learning rate of an epoch's last update, in the first fold."""
-        fold = next(iter(self._folds.values()))
+        index, fold = next(iter(self._folds.items()))
+        n_metrics = len(self.program.metric_names)
+        if n_epochs <= len(of_fold := self._metrics[index]):
+            for rate in of_fold[n_epochs - 1][n_metrics:]:
+                return float(rate)
         schedule = self._schedule_after(n_epochs - 1)
         return float(self._learning_rates(schedule, fold, n_epochs - 1)[-1])
 
     def metrics_after(self, n_epochs: int) -> np.ndarray:
         """Return all metrics after `n_epochs` epochs, [n_folds, n_metrics]."""
-        return np.stack([metrics[n_epochs - 1] for metrics in self._metrics.values()])
+        n_metrics = len(self.program.metric_names)
+        return np.stack([metrics[n_epochs - 1][:n_metrics] for metrics in self._metrics.values()])
 
     @contextmanager
     def running_ahead(self) -> Iterator[None]:
@@ -214,7 +226,7 @@ class LockstepTraining:
         self, fold: int, before: State | Trained, order: np.ndarray, rates: np.ndarray
     ) -> tuple[State, FoldEpoch]:
         state = before.result()[0] if isinstance(before, Future) else before
-        return self.program.run_epoch(fold, state, order, rates)
+        return self.program.run_epoch(fold, state, order, rates, self._callbacks[fold])
 
     def _running_ahead_pays(self) -> bool:
         if self._waits_for_curves or not self.is_level or self.n_epochs + 1 >= self.horizon:
@@ -260,10 +272,17 @@ class LockstepTraining:
         return Snapshot(dict(self._states), metrics, row_losses)
 
     def fits(self, snapshot: Snapshot) -> bool:
-        """Whether a snapshot, from a file, is of this architecture on these folds, or some."""
-        return snapshot.states.keys() <= self._states.keys() and all(
-            [value.shape for value in state] == [value.shape for value in self._states[fold]]
-            for fold, state in snapshot.states.items()
+        """Whether training may go on from a snapshot, from a file.
+
+        It is of this architecture on these folds, or some.
+        """
+        return (
+            self.resumable
+            and snapshot.states.keys() <= self._states.keys()
+            and all(
+                [value.shape for value in state] == [value.shape for value in self._states[fold]]
+                for fold, state in snapshot.states.items()
+            )
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -272,12 +291,36 @@ class LockstepTraining:
         Folds that are not in it begin, and catch up.
         """
         self._abandon()
+        self._callbacks = self._new_callbacks()
         for index in self._folds:
             state = snapshot.states.get(index)
             initial = self.program.initial_state
             self._states[index] = initial(index) if state is None else self.program.placed(state)
             self._metrics[index] = list(snapshot.metrics.get(index, ()))
             self._row_losses[index] = list(snapshot.row_losses.get(index, ()))
+
+    def end(self) -> None:
+        """End the training for good: the states are as callbacks leave them in `on_train_end`.
+
+        Nothing where there are none.
+        """
+        for index, each in self._callbacks.items():
+            if isinstance(each, FoldCallbacks) and each.has_begun:
+                self._states[index] = self.program.end(index, self._states[index], each)
+
+    def _new_callbacks(self) -> dict[int, NoCallbacks]:
+        if self._spec.callbacks is None:
+            return dict.fromkeys(self._folds, NO_CALLBACKS)
+        return {
+            index: FoldCallbacks(
+                self._spec,
+                fold=index,
+                horizon=self.horizon,
+                n_updates=self._updates_per_epoch(fold),
+                may_set_rate=isinstance(self._schedule, Constant),
+            )
+            for index, fold in self._folds.items()
+        }
 
     @property
     def _waits_for_curves(self) -> bool:

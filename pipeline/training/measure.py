@@ -1,9 +1,10 @@
 """How a study's models are best trained: found out once, on its own model and data.
 
-Compiled epochs where the models can run in them, Keras's own steps where they cannot. With XLA or
-without as the model's author says in `model.compile(jit_compile=…)`, or else as is measured, for
-each kind of models. Timed is what a search does: as many folds at once as there are lanes, or one,
-if that is faster. Then whether larger validation batches are worth it.
+Compiled epochs where the models can run in them, Keras's own steps where they cannot, or where the
+study's callbacks or `augment` are to be called between two updates. With XLA or without as the
+model's author says in `model.compile(jit_compile=…)`, or else as is measured, for each kind of
+models. Timed is what a search does: as many folds at once as there are lanes, or one, if that is
+faster. Then whether larger validation batches are worth it.
 
 XLA makes small dense networks faster, costs seconds per compiled program, and is slower on CPU
 convolutions and dropout masks. It also changes dropout's masks, so the choice belongs to the study:
@@ -37,7 +38,7 @@ from pipeline.training.timing import (
     folds_alike,
     mean,
     timed,
-    training_of,
+    train_once,
 )
 
 REQUIRED_GAIN = 0.8
@@ -122,7 +123,7 @@ def chosen_engine(
     engine = engine_for(setup, spec, data, folds, say=say)
     # The first trial may be of another architecture, and compiling takes seconds.
     if n_architectures(spec) == 1 or not engine.program(params).compiles():
-        training_of(engine, spec, folds[:1], params).advance()
+        train_once(engine, spec, folds[:1], params)
     return engine, _is_set(spec.engine)
 
 
@@ -142,16 +143,20 @@ def measured_engine(
     def new(mode: Mode) -> KerasEngine:
         return engine_for(Setup(mode), spec, data, folds, say=say)
 
+    def streamed(reason: str) -> Measured:
+        engine = new("stream")
+        timings = timed(engine, spec, folds, typical_params(spec))
+        return Measured(engine, timings.at_once, reason)
+
     if spec.engine != "auto":
         measured = _with_measured_modes(new(spec.engine), spec, folds)
+    elif spec.python_in_training:
+        measured = streamed(f"no compiled epoch can call Python: {spec.python_in_training}")
     else:
         try:
             measured = _with_measured_modes(new("plain"), spec, folds)
         except NotResident as why:
-            reason = f"no compiled epoch can hold the model: {why.reason}"
-            engine = new("stream")
-            timings = timed(engine, spec, folds, typical_params(spec))
-            measured = Measured(engine, timings.at_once, reason)
+            measured = streamed(f"no compiled epoch can hold the model: {why.reason}")
     return _with_measured_validation(measured, spec, folds)
 
 

@@ -17,6 +17,7 @@ from pipeline.errors import unknown_name
 from pipeline.nest import Nest, map_parts
 from pipeline.schedules import Schedule
 from pipeline.scoring import Scoring, Truth
+from pipeline.training.callbacks import NO_CALLBACKS, FoldCallbacks, NoCallbacks
 from pipeline.training.devices import HOST
 from pipeline.training.engine import FoldEpoch, State
 from pipeline.training.gradients import Registered
@@ -101,16 +102,27 @@ class KerasProgram(ABC):
         """How often this architecture was compiled."""
 
     def run_epoch(
-        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+        self,
+        fold: int,
+        state: State,
+        rows: np.ndarray,
+        learning_rates: np.ndarray,
+        callbacks: NoCallbacks = NO_CALLBACKS,
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate."""
         device = self._engine.device.name
         with self._scope():
             if self.keeps_states_on == device:
-                return self._run_epoch(fold, state, rows, learning_rates)
+                return self._run_epoch(fold, state, rows, learning_rates, callbacks)
             brought = on_device(device, state)
-            new_state, epoch = self._run_epoch(fold, brought, rows, learning_rates)
+            new_state, epoch = self._run_epoch(fold, brought, rows, learning_rates, callbacks)
             return self.placed(new_state), epoch
+
+    def end(self, fold: int, state: State, callbacks: FoldCallbacks) -> State:
+        """Tell callbacks that training is over, and return the state that they leave."""
+        with self._scope():
+            brought = on_device(self._engine.device.name, state)
+            return self.placed(self._end(fold, brought, callbacks))
 
     @contextmanager
     def _scope(self) -> Iterator[None]:
@@ -123,8 +135,16 @@ class KerasProgram(ABC):
 
     @abstractmethod
     def _run_epoch(
-        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+        self,
+        fold: int,
+        state: State,
+        rows: np.ndarray,
+        learning_rates: np.ndarray,
+        callbacks: NoCallbacks,
     ) -> tuple[State, FoldEpoch]: ...
+
+    def _end(self, fold: int, state: State, callbacks: FoldCallbacks) -> State:
+        return state  # no compiled epoch tells callbacks anything
 
     def _watch_rows(self) -> None:
         """Decide what of the validation rows is watched, and say what cannot be."""
@@ -148,14 +168,15 @@ class KerasProgram(ABC):
         metrics: Any,
         losses: Callable[[], np.ndarray],
         predictions: Callable[[], np.ndarray],
+        left_rate: float | None = None,
     ) -> FoldEpoch:
         """Return what an epoch gave. losses, predictions: read those of the validation rows."""
         if not self._has_validation:
-            return FoldEpoch(metrics, None)
+            return FoldEpoch(metrics, None, left_rate=left_rate)
         row_losses = None if self._watch.losses_missing else losses
         if self.scoring is None:
-            return FoldEpoch(metrics, row_losses)
-        return FoldEpoch(metrics, row_losses, lambda: self._scores(fold, predictions()))
+            return FoldEpoch(metrics, row_losses, left_rate=left_rate)
+        return FoldEpoch(metrics, row_losses, lambda: self._scores(fold, predictions()), left_rate)
 
     def _scores(self, fold: int, predictions: np.ndarray) -> np.ndarray:
         assert self.scoring is not None

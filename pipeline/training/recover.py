@@ -30,7 +30,7 @@ class Kept:
 
 def restore(lockstep: LockstepTraining, kept: Kept | None, *, n_epochs: int | None = None) -> None:
     """Go on from what was kept, if it is of these parameters and not later than `n_epochs`."""
-    if kept is None or dict(kept.params) != dict(lockstep.params):
+    if kept is None or not lockstep.resumable or dict(kept.params) != dict(lockstep.params):
         return
     if n_epochs is None or kept.snapshot.n_epochs <= n_epochs:
         lockstep.restore(kept.snapshot)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from pipeline.data import Dataset
 from pipeline.folds import Fold
 from pipeline.spec import StudySpec
+from pipeline.training.callbacks import NoCallbacks
 from pipeline.training.compiled_epoch import CompiledEpoch, Rows
 from pipeline.training.devices import HOST, Device, n_lanes
 from pipeline.training.engine import FoldEpoch, NotResident, Setup, State
@@ -97,9 +98,14 @@ class ResidentProgram(KerasProgram):
             self.epoch.prepare(*self._example(self._engine.folds[fold]))
 
     def _run_epoch(
-        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+        self,
+        fold: int,
+        state: State,
+        rows: np.ndarray,
+        learning_rates: np.ndarray,
+        callbacks: NoCallbacks,
     ) -> tuple[State, FoldEpoch]:
-        """Nothing reaches the host."""
+        """Nothing reaches the host, so there is nothing that callbacks could be told."""
         new_state, scores = self.epoch(
             state,
             self._engine.arrays[fold],

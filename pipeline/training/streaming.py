@@ -4,6 +4,8 @@ It runs what no compiled epoch can hold: models that run eagerly, call Python, o
 only Keras finds it; and rows that do not fit on the device, which stay on the host. `fit` and
 `evaluate` call the same functions, on the same batches.
 
+Users' callbacks are told what `fit` tells them, and `augment` is given each batch for training.
+
 Rows are gathered batch by batch as they are needed. (A `tf.data` pipeline that gathers ahead was no
 faster where arithmetic dominates, and slower where it does not.)
 """
@@ -22,6 +24,8 @@ from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
 
 from pipeline.errors import BadInput
+from pipeline.training.augmented import Augmented
+from pipeline.training.callbacks import NO_CALLBACKS, DrivenRate, FoldCallbacks, NoCallbacks
 from pipeline.training.devices import HOST
 from pipeline.training.engine import FoldEpoch, State
 from pipeline.training.hidden_state import PYTHON, RANDOM, called, resources
@@ -54,8 +58,10 @@ class StreamingProgram(KerasProgram):
         super().__init__(engine, params)
         model = self._model
         self._n_epochs = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._rate = keras.Variable(0.0, trainable=False, name="learning_rate")
-        inner(self._optimizer).learning_rate = lambda: self._rate
+        self._rate = inner(self._optimizer)._learning_rate
+        if not isinstance(self._rate, keras.Variable):  # a schedule
+            self._rate = keras.Variable(0.0, trainable=False, name="learning_rate")
+            inner(self._optimizer).learning_rate = DrivenRate(self._rate)
         self._generator = seed_generator.global_seed_generator()
         self._graphs: list[tf.Graph] = []
         model.steps_per_execution = 1  # more would only save calls, and share a learning rate
@@ -67,6 +73,10 @@ class StreamingProgram(KerasProgram):
         self._again = again if model.run_eagerly else tf.function(again)
         model.make_train_function(force=True)
         model.make_test_function(force=True)
+        self._test_function = model.test_function
+        # What a callback evaluates is not watched.
+        object.__delattr__(model, "test_step")
+        model.test_function = None
         self._learn_from_a_step()
         drawn = {call for graph in self._graphs for call in called(graph, RANDOM)}
         self._draws_in_graphs = bool(drawn)
@@ -76,23 +86,71 @@ class StreamingProgram(KerasProgram):
         """Do nothing: Keras traces where its functions are first called."""
 
     def _run_epoch(
-        self, fold: int, state: State, rows: np.ndarray, learning_rates: np.ndarray
+        self,
+        fold: int,
+        state: State,
+        rows: np.ndarray,
+        learning_rates: np.ndarray,
+        callbacks: NoCallbacks,
     ) -> tuple[State, FoldEpoch]:
         assign(self.variables, state)
-        self._seed_global_generators(self._engine.folds[fold].start)
+        epoch = int(self._n_epochs)
+        self._seed_global_generators(self._engine.folds[fold].start, epoch)
+        if callbacks.begin(self._model, epoch, self._rate, learning_rates[0]) and epoch:
+            assign(self.variables, state)  # whatever they did to begin with, the snapshot has it
         self._n_epochs.assign_add(1)
-        logged = list(self._train(fold, rows, learning_rates).values())
-        seen: list[OfRows] = []
+        logs = self._train(self._batches_of(fold, epoch, rows), epoch, learning_rates, callbacks)
+        rate = callbacks.left_rate(self._rate)
+        logged, seen = _scalars(logs), list[OfRows]()
+        values = list(logged.values())
         if self._has_validation:
             with self._averaged_weights():
-                logs, seen = self._validate(fold, self._engine.folds[fold].validation)
-            logged += logs.values()
+                held, seen = self._validate(fold, self._engine.folds[fold].validation, callbacks)
+            values += _scalars(held).values()
+            logs = {**logs, **{f"val_{name}": value for name, value in held.items()}}
+        callbacks.end_epoch(epoch, logs)
+        if why_not := callbacks.why_not(self._model, logged["loss"]):
+            self._engine.forget(self)  # whoever comes next has a model that nobody changed
+            raise BadInput(why_not)
         return values_of(self.variables), self._fold_epoch(
             fold,
-            np.array(logged, np.float32),
+            np.array(values, np.float32),
             lambda: np.concatenate([np.asarray(each.losses) for each in seen]),
             lambda: np.concatenate([np.asarray(each.predictions) for each in seen]),
+            rate,
         )
+
+    def _end(self, fold: int, state: State, callbacks: FoldCallbacks) -> State:
+        model, optimizer = self._model, inner(self._optimizer)
+        assign(self.variables, state)
+        optimizer.finalize_variable_values(model.trainable_variables)
+        before = model.get_weights()
+        callbacks.end()
+        if not all(
+            np.array_equal(old, new, equal_nan=True)
+            for old, new in zip(before, model.get_weights(), strict=True)
+        ):
+            self._engine.say_once(
+                "callbacks change the weights in on_train_end: the models that are kept are so, "
+                "and the scores of epochs are of the weights before it; those that on_test_begin "
+                "puts in place, and on_test_end takes back, are scored"
+            )
+        if optimizer.use_ema:
+            for weight, average in zip(
+                optimizer._trainable_variables, optimizer._model_variables_moving_average,
+                strict=True,
+            ):  # fmt: skip
+                average.assign(weight)
+        return values_of(self.variables)
+
+    def _batches_of(self, fold: int, epoch: int, rows: np.ndarray) -> Iterator[tuple]:
+        """Return an epoch's training batches, augmented if the study says so."""
+        engine, arrays = self._engine, self._engine.arrays[fold]
+        gather: Callable[[Any], tuple] = arrays.train_batch
+        if engine.spec.augment is not None:
+            start = engine.folds[fold].start
+            gather = Augmented(engine.spec, arrays, start=start, epoch=epoch)
+        return _batches(rows, self._batch_size, gather)
 
     def _learn_from_a_step(self) -> None:
         """Take a step of each kind, to see what the model logs and which variables it makes."""
@@ -100,9 +158,10 @@ class StreamingProgram(KerasProgram):
         initial = values_of(self._own_variables)
         try:
             with _made_variables() as made:
-                train = self._train(fold.index, fold.train[:size], np.zeros(1))
+                batches = self._batches_of(fold.index, 0, fold.train[:size])
+                train = _scalars(self._train(batches, 0, np.zeros(1)))
                 held = fold.validation[: self._validation_batch_size]
-                validation, _ = self._validate(fold.index, held)
+                validation = _scalars(self._validate(fold.index, held)[0])
         except BadInput:
             raise
         except Exception as error:  # the model's own code
@@ -111,6 +170,8 @@ class StreamingProgram(KerasProgram):
             ) from error
         self._set_metric_names(list(train), list(validation))
         made.append((self._n_epochs, tf.identity(self._n_epochs)))
+        if self._engine.spec.callbacks is not None:  # which may set it
+            made.append((self._rate.value, tf.identity(self._rate.value)))
         self.variables = self._own_variables + [variable for variable, _ in made]
         values = initial + tuple(value for _, value in made)
         self._initial[fold.start] = on_device(HOST, values)
@@ -126,13 +187,13 @@ class StreamingProgram(KerasProgram):
 
         return noted
 
-    def _seed_global_generators(self, start: int) -> None:
+    def _seed_global_generators(self, start: int, epoch: int) -> None:
         """Make what draws from Python's and NumPy's own generators repeatable, too.
 
         TensorFlow's operations in a graph have their seeds in it and can only begin anew.
         """
         spec = self._engine.spec
-        entropy = [spec.seed, start, int(self._n_epochs)]
+        entropy = [spec.seed, start, epoch]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         random.seed(seed)
         np.random.seed(seed)
@@ -182,37 +243,58 @@ class StreamingProgram(KerasProgram):
         known = {id(variable) for variable in [*own, getattr(rate, "value", None)]}
         return model, own + [variable for variable, _ in made if id(variable) not in known]
 
-    def _train(self, fold: int, rows: np.ndarray, rates: np.ndarray) -> dict[str, float]:
-        model, gather = self._model, self._engine.arrays[fold].train_batch
+    def _train(
+        self,
+        batches: Iterator[tuple],
+        epoch: int,
+        rates: np.ndarray,
+        callbacks: NoCallbacks = NO_CALLBACKS,
+    ) -> dict[str, Any]:
+        """Take an update for each learning rate; return an epoch's logs as `fit` has them."""
+        model = self._model
         model.reset_metrics()
-        batches = _batches(rows, self._batch_size, gather)
-        for rate in rates:
-            self._rate.assign(rate)
+        callbacks.begin_epoch(epoch, self._rate, rates[0])
+        for number, rate in enumerate(rates):
+            callbacks.drive(self._rate, rate)
+            callbacks.tell("on_train_batch_begin", number)
             logs = model.train_function(batches)
-        return self._scalars("train_step", logs)
+            callbacks.tell("on_train_batch_end", number, logs)
+            if callbacks.stops(model):
+                break
+        return self._logs("train_step", logs)
 
-    def _validate(self, fold: int, rows: np.ndarray) -> tuple[dict[str, float], list[OfRows]]:
+    def _validate(
+        self, fold: int, rows: np.ndarray, callbacks: NoCallbacks = NO_CALLBACKS
+    ) -> tuple[dict[str, Any], list[OfRows]]:
         """Return the logs, and what is watched of each batch's rows."""
         model, gather = self._model, self._engine.arrays[fold].validation_batch
+        callbacks.tell("on_test_begin")
         model.reset_metrics()
         logs: Any = {}
         size, seen = self._validation_batch_size, []
         batches = _batches(rows, size, gather)
-        for _ in range(0, len(rows), size):
-            logs = model.test_function(batches)
+        for number in range(-(-len(rows) // size)):
+            callbacks.tell("on_test_batch_begin", number)
+            logs = self._test_function(batches)
             if self._watch.sees_steps:
                 logs, of_rows = logs
                 seen.append(OfRows(*of_rows))
+            callbacks.tell("on_test_batch_end", number, logs)
+        logs = self._logs("test_step", logs)
         if self._watch.predictions_missing:
             seen = [self._again(batch) for batch in _batches(rows, size, gather)]
-        return self._scalars("test_step", logs), seen
+        callbacks.tell("on_test_end", logs)
+        return logs, seen
 
-    def _scalars(self, step: str, logs: Any) -> dict[str, float]:
+    def _logs(self, step: str, logs: Any) -> dict[str, Any]:
         """Return an epoch's logs as `fit` does: what no metric keeps is the last batch's."""
         if not isinstance(logs, dict):
             raise BadInput(f"{step} must return a dict of logs, got {type(logs).__name__}")
-        logs = self._model._get_metrics_result_or_logs(logs)
-        return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
+        return dict(self._model._get_metrics_result_or_logs(logs))
+
+
+def _scalars(logs: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in logs.items() if np.ndim(value) == 0}
 
 
 def _batches(rows: np.ndarray, size: int, gather: Any) -> Iterator[tuple]:

@@ -50,8 +50,9 @@ def swept(
 ) -> Sweep:
     """Train all folds in lockstep while the learning rate rises exponentially, update by update.
 
-    Nothing is validated: the loss is that of each batch before its update. It ends where the mean
-    is no longer finite, or more than `DIVERGED` times what it was at first.
+    Nothing is validated, and no callbacks are called: the loss is that of each batch before its
+    update. It ends where the mean is no longer finite, or more than `DIVERGED` times what it was at
+    first.
     go_on: called before each block; raises to stop
     """
     folds = [Fold(f.index, f.train, f.validation[:0], f.starts_like) for f in folds]
@@ -87,8 +88,9 @@ def _program(
     say: Callable[[str], None],
 ) -> Any:
     """Return the program, in the study's mode; where that is to be found out, without XLA."""
-    if spec.engine != "auto":
-        return engine_for(Setup(spec.engine), spec, data, folds, say=say).program(params)
+    if spec.engine != "auto" or spec.python_in_training:
+        mode = "stream" if spec.engine == "auto" else spec.engine
+        return engine_for(Setup(mode), spec, data, folds, say=say).program(params)
     try:
         return engine_for(Setup("plain"), spec, data, folds, say=say).program(params)
     except NotResident:

@@ -56,8 +56,8 @@ def found_apart(
     few = n // min(n, len(folds))
     if spec.operation_threads is not None or few == n or not can_copy():
         return None
-    if spec.engine not in ("auto", "plain"):  # XLA wants all; what streams trains in turn
-        return None
+    if spec.engine not in ("auto", "plain") or spec.python_in_training:
+        return None  # XLA wants all; what streams trains in turn
     size = int(typical_params(spec)["batch_size"])
     n_updates = updates_per_epoch(len(folds[0].train), size)
     if expected_work(spec, folds).n_fold_epochs * n_updates < WORTH_MEASURING_UPDATES:

@@ -92,7 +92,7 @@ def timed(
     """
     alike = folds_alike(engine, folds, params)
     start = time.perf_counter()
-    training_of(engine, spec, alike, params).advance()
+    train_once(engine, spec, alike, params)
     first_secs = time.perf_counter() - start
     at_once = epoch_secs(engine, spec, alike, params)
     in_turn = at_once
@@ -111,10 +111,12 @@ def epoch_secs(
     training = training_of(engine, spec, folds, params)
     while sum(seconds) < (TIMED_SECS if len(seconds) >= 3 else STEADY_SECS):
         if training.n_epochs == training.horizon:  # a schedule ends there
+            training.end()
             training = training_of(engine, spec, folds, params)
         start = time.perf_counter()
         training.advance()
         seconds.append(time.perf_counter() - start)
+    training.end()
     return min(seconds)
 
 
@@ -135,6 +137,15 @@ def training_of(
 ) -> LockstepTraining:
     """Return a training of these folds, at its beginning."""
     return LockstepTraining(engine.program(params), params, folds, spec=spec)
+
+
+def train_once(
+    engine: Engine, spec: StudySpec, folds: Sequence[Fold], params: Mapping[str, Any]
+) -> None:
+    """Train these folds for an epoch and no more."""
+    training = training_of(engine, spec, folds, params)
+    training.advance()
+    training.end()
 
 
 @contextmanager

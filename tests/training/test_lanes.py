@@ -57,7 +57,7 @@ class Counting:
     def schedule(self, params):
         return None
 
-    def run_epoch(self, fold, state, rows, learning_rates):
+    def run_epoch(self, fold, state, rows, learning_rates, callbacks):
         with self._lock:
             self.begun.append((fold, state[0] + 1))
             self.n_running += 1
