@@ -147,9 +147,7 @@ def _opened(
             "data_fingerprint": question.data_fingerprint,
         },
         tags=tracking.provenance(question.home),
-        experiment_tags=tracking.experiment_tags(
-            question.spec.objective, now_ms=int(1000 * time.time())
-        ),
+        views=tracking.Views(question.spec.objective, len(question.folds)),
         keep_running=to_continue,
     )
 

@@ -310,7 +310,8 @@ class StudyResult:
     budget_over: which part of the budget ended the search before all its trials; "" for none
     early_end: why it was not trained any longer, where something of the budget was left
     warm_start: of a study that began with an earlier one's trials
-    run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
+    run_url, trials_url: of the study's run in MLflow, and of a table of its trials; where the
+        store is a file, once `ui_command` runs
     confirmation: how the best trials compared when they met again; None unless that was asked for
     registered: what became of the refit model in MLflow's registry; None where it is not in it
     unsent: what could not be sent to MLflow, why, and where it is kept; "" when all was
@@ -331,6 +332,7 @@ class StudyResult:
     decision_path: Path
     run_url: str
     ui_command: str
+    trials_url: str = ""
     budget_over: str = ""
     early_end: EarlyEnd | None = None
     confirmation: Confirmation | None = None

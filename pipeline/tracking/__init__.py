@@ -49,7 +49,7 @@ from pipeline.tracking.summary import scores_of, study_summary
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.upload import Sent, readdress, send_unsent, waiting_for
-from pipeline.tracking.views import experiment_tags
+from pipeline.tracking.views import Views
 from pipeline.tracking.writer import MetricWriter
 
 __all__ = [
@@ -63,12 +63,12 @@ __all__ = [
     "TrialRun",
     "Unsent",
     "Version",
+    "Views",
     "alone",
     "checkpoints",
     "deleted_by_hand",
     "end_left_running",
     "epoch_metrics",
-    "experiment_tags",
     "give_alias",
     "has_run",
     "log_checkpoint",
