@@ -122,7 +122,8 @@ def recording(
             display.run_opened(run.url)
             if run.mended:
                 display.say(f"{run.mended} run(s) of a killed process marked KILLED in MLflow")
-            yield from _ended_truthfully(run, question)
+            with tracking.alive(run):
+                yield from _ended_truthfully(run, question)
     finally:
         if writer.left_behind:
             display.left_behind(writer.left_behind)

@@ -24,6 +24,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 from pipeline.tracking.lookup import SIGNATURE_TAG, end_left_running, has_run
 from pipeline.tracking.models import checkpoints, log_checkpoint, log_fitted_model
 from pipeline.tracking.provenance import provenance
+from pipeline.tracking.pulse import alive
 from pipeline.tracking.records import alone, epoch_metrics
 from pipeline.tracking.registry import (
     Version,
@@ -64,6 +65,7 @@ __all__ = [
     "Unsent",
     "Version",
     "Views",
+    "alive",
     "alone",
     "checkpoints",
     "deleted_by_hand",
