@@ -22,7 +22,13 @@ import os
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from pipeline.tracking.lookup import SIGNATURE_TAG, end_left_running, has_run
-from pipeline.tracking.models import checkpoints, log_checkpoint, log_fitted_model
+from pipeline.tracking.models import (
+    array_of,
+    checkpoints,
+    log_checkpoint,
+    log_fitted_model,
+    served,
+)
 from pipeline.tracking.provenance import provenance
 from pipeline.tracking.pulse import alive
 from pipeline.tracking.records import alone, epoch_metrics
@@ -67,6 +73,7 @@ __all__ = [
     "Views",
     "alive",
     "alone",
+    "array_of",
     "checkpoints",
     "deleted_by_hand",
     "end_left_running",
@@ -86,6 +93,7 @@ __all__ = [
     "remove_models",
     "scores_of",
     "send_unsent",
+    "served",
     "shrink",
     "size_of",
     "study_summary",
