@@ -3,7 +3,8 @@
 A champion's weights have seen rows that are validated on tonight, so what is compared is its
 configuration: its parameters, trained for its number of epochs on the folds that all of tonight's
 trials had. The winner was chosen on these folds and looks too good for it, so chance must be out of
-the question before it takes the champion's place.
+the question before it takes the champion's place. The two models are compared where there are rows
+that neither has used, and that is asked for (`unseen.py`).
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import tracking, wording
+from pipeline import tracking, unseen, wording
 from pipeline.curves import FoldCurves
 from pipeline.errors import Interrupted, StoreUnavailable, in_one_line
 from pipeline.files import json_text
 from pipeline.question import Question
-from pipeline.registry import Alias, Registered
+from pipeline.registry import Alias, Registered, Registry
 from pipeline.results import StudyResult
 from pipeline.retry import patiently
 from pipeline.session import Session
-from pipeline.uncertainty import difference_interval
+from pipeline.uncertainty import Interval, difference_interval
 from pipeline.warm_start import why_outside
 
 RECORD = "champion"
@@ -110,7 +111,8 @@ def _registered(uri: str, result: StudyResult, session: Session) -> Registered:
     version = tracking.version_of(store, name, uri)
     if version is None:
         alias, reason = judged(result, session, tracking.with_alias(store, name, CHAMPION))
-        decided = {"alias": alias, "reason": reason}
+        decision = {"alias": alias, "reason": reason}
+        unseen.note_rows(question, run)
 
         def register() -> tracking.Version:
             # Asked again: an attempt whose answer was lost may have done it.
@@ -119,9 +121,9 @@ def _registered(uri: str, result: StudyResult, session: Session) -> Registered:
                 name,
                 uri,
                 run_id=run.run_id,
-                answer={**_configuration(result), **decided},
+                answer={**_configuration(result), **decision},
                 tags=_lineage(result, question),
-                description=f"{wording.advice(result)}. {alias.capitalize()}: {reason}.",
+                description=described(result, question, f"{alias.capitalize()}: {reason}."),
                 metrics=tracking.scores_of(result),
                 dataset=(question.spec.name, question.data_fingerprint),
             )
@@ -142,6 +144,36 @@ def judged(
     who, answer = f"version {standing.number}", standing.answer
     if not answer:
         return CHALLENGER, f"{who}, the champion, was not registered by a search to compare with"
+    registry, why_not = session.spec.registry, ""
+    if registry is not None and registry.on == "test":
+        try:
+            return by_models(result, session, standing)
+        except unseen.UntoldError as error:
+            why_not = f"; the models are not compared on test rows, since {error}"
+    alias, reason = by_configurations(result, session, standing)
+    return alias, reason + why_not
+
+
+def by_models(
+    result: StudyResult, session: Session, standing: tracking.Version
+) -> tuple[Alias, str]:
+    """Return what test rows say that neither model has used.
+
+    Raises UntoldError where they say nothing, StoreUnavailable when the store fails.
+    """
+    registry = session.spec.registry
+    assert registry is not None
+    gain, interval, n_rows = unseen.gain(result, session, standing)
+    moves, reason = decided(registry, session.spec.objective.metric, gain, interval)
+    reason = f"{reason} version {standing.number}, on {n_rows} test rows that neither has used"
+    return (CHAMPION if moves else CHALLENGER), reason
+
+
+def by_configurations(
+    result: StudyResult, session: Session, standing: tracking.Version
+) -> tuple[Alias, str]:
+    """Return what tonight's splits say, on which both configurations are trained."""
+    who, answer = f"version {standing.number}", standing.answer
     params, n_epochs = answer["params"], answer["n_epochs"]
     if (params, n_epochs) == (dict(result.best.params), result.choice.n_epochs):
         return CHALLENGER, f"it is of the configuration of {who}, the champion"
@@ -193,21 +225,44 @@ def beats(result: StudyResult, scores: np.ndarray, question: Question) -> tuple[
         objective.as_loss(each)
         for each in (curves.contributions_after(result.choice.n_epochs), scores)
     )
-    gain = float(np.mean(others - losses))
-    said = f"{objective.metric} {'better' if gain >= 0 else 'worse'} by {abs(gain):.3g}"
-    if registry.margin is not None:
-        moves = gain > registry.margin
-        return moves, f"{said}, {'' if moves else 'not '}more than {registry.margin:g}, than"
     interval = difference_interval(
         others,
         losses,
         validation_to_training=question.folds.validation_to_training,
         n_repeats=question.folds.n_repeats,
     )
-    assert interval is not None  # one fold must have a margin
+    return decided(registry, objective.metric, float(np.mean(others - losses)), interval)
+
+
+def decided(
+    registry: Registry, metric: str, gain: float, interval: Interval | None
+) -> tuple[bool, str]:
+    """Return whether a gain moves the champion, and why, in words.
+
+    interval: of the gain; None, as one fold has it, goes with a margin
+    """
+    said = f"{metric} {'better' if gain >= 0 else 'worse'} by {abs(gain):.3g}"
+    if registry.margin is not None:
+        moves = gain > registry.margin
+        return moves, f"{said}, {'' if moves else 'not '}more than {registry.margin:g}, than"
+    assert interval is not None
     chance = "more than chance" if interval.low > 0 else "which may be chance"
     between = f"{interval.confidence:.0%} interval {interval.low:.3g} to {interval.high:.3g}"
     return interval.low > 0, f"{said}, {chance} ({between}), than"
+
+
+def described(result: StudyResult, question: Question, decided: str) -> str:
+    """Return what a version's page says of it, as Markdown. decided: its alias, and why"""
+    choice, objective = result.choice, result.spec.objective
+    score = wording.with_error(choice.score, choice.standard_error)
+    lines = [
+        f"{wording.advice(result)}: {objective.metric} {score}.",
+        decided,
+        f"Data: {question.spec.name}, {question.data_fingerprint[:12]}, {question.rows}.",
+    ]
+    if result.refit is not None and result.refit.test_metrics:
+        lines.insert(1, f"Test rows: {wording.scores(result.refit.test_metrics)}.")
+    return "\n\n".join(lines)
 
 
 def _configuration(result: StudyResult) -> dict[str, Any]:

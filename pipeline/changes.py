@@ -22,7 +22,7 @@ SETTABLE = {
     "budget.timeout_secs", "budget.max_fold_epochs", "budget.max_updates",
     "budget.max_failures_in_a_row", "budget.unchanged_fold_epochs", "refit.enabled",
     "refit.policy", "refit.n_seeds", "refit.keep_folds", "registry.name", "registry.margin",
-    "keep_checkpoints",
+    "registry.on", "keep_checkpoints",
 }  # fmt: skip
 """Fields whose values can be written on a command line; the others are Python objects."""
 

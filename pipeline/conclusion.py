@@ -25,6 +25,7 @@ def concluded(
     *,
     run_id: str,
     run_url: str,
+    trials_url: str,
     ui_command: str,
     budget_over: str,
     early_end: EarlyEnd | None,
@@ -35,7 +36,7 @@ def concluded(
 
     study: Optuna's
     trials: all of the search
-    run_id, run_url, ui_command: of the study's run in MLflow
+    run_id, run_url, trials_url, ui_command: of the study's run in MLflow
     Raises BadInput when the curves cannot support the study's rule.
     """
     spec, path = question.spec, question.folder / "decision.json"
@@ -64,6 +65,7 @@ def concluded(
         registered=decision.registered_in(path, winner.trial, choice, run_id),
         decision_path=path,
         run_url=run_url,
+        trials_url=trials_url,
         ui_command=ui_command,
         budget_over=budget_over,
         validated=validated,

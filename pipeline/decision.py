@@ -69,6 +69,7 @@ def decision(result: StudyResult, record: Mapping[str, Any]) -> dict[str, Any]:
         "early_end": result.early_end and result.early_end.as_plain(),
         **costs_of(result),
         "mlflow_run": result.run_url,
+        "mlflow_trials": result.trials_url,
         "mlflow_ui": result.ui_command,
         **record,
     }

@@ -122,7 +122,8 @@ def recording(
             display.run_opened(run.url)
             if run.mended:
                 display.say(f"{run.mended} run(s) of a killed process marked KILLED in MLflow")
-            yield from _ended_truthfully(run, question)
+            with tracking.alive(run):
+                yield from _ended_truthfully(run, question)
     finally:
         if writer.left_behind:
             display.left_behind(writer.left_behind)
@@ -147,9 +148,7 @@ def _opened(
             "data_fingerprint": question.data_fingerprint,
         },
         tags=tracking.provenance(question.home),
-        experiment_tags=tracking.experiment_tags(
-            question.spec.objective, now_ms=int(1000 * time.time())
-        ),
+        views=tracking.Views(question.spec.objective, len(question.folds)),
         keep_running=to_continue,
     )
 

@@ -13,24 +13,27 @@ Alias = Literal["champion", "challenger"]
 
 @dataclass(frozen=True)
 class Registry:
-    """Register the refit model, and make it the champion where its configuration is better.
-
-    It is compared with the configuration of the standing champion (parameters and number of
-    epochs), trained on the same splits: its weights have seen tonight's rows.
+    """Register the refit model, and make it the champion where it is better.
 
     name: of the registered model; "" is the study's
-    margin: by which the mean over folds must be better, in the metric's unit; None is more than
-        chance: the whole 95 % interval of the folds' paired differences must be better
+    margin: by which it must be better, in the metric's unit; None is more than chance: the whole
+        95 % interval of the paired differences must be better
+    on: "folds" compares configurations (parameters and number of epochs), both trained on tonight's
+        splits, since the champion's weights have seen tonight's rows. "test" compares the two
+        models, on those of tonight's test rows that neither has used; where it cannot be told
+        which these are, the configurations
     """
 
     name: str = ""
     margin: float | None = None
+    on: Literal["folds", "test"] = "folds"
 
     def __post_init__(self) -> None:
         is_name = isinstance(self.name, str) and not {*"/:'"} & {*self.name}
         require(is_name, "registry.name", "a text without '/', ':' and apostrophes", self.name)
         is_margin = self.margin is None or (is_number(self.margin) and self.margin >= 0)
         require(is_margin, "registry.margin", "a number ≥ 0, or None", self.margin)
+        require(self.on in ("folds", "test"), "registry.on", "'folds' or 'test'", self.on)
 
     def check_folds(self, n_folds: int) -> None:
         """Raise BadInput where only a stated margin can decide.

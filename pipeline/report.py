@@ -80,6 +80,7 @@ def result_of(question: Question, study: Any) -> tuple[StudyResult, dict[str, An
         confirmation,
         run_id=written["run_id"],
         run_url=written["mlflow_run"],
+        trials_url=written.get("mlflow_trials", ""),  # absent from answers of before there was any
         ui_command=written["mlflow_ui"],
         budget_over=written["budget_over"],
         early_end=EarlyEnd.of_plain(early) if (early := written.get("early_end")) else None,
@@ -251,7 +252,7 @@ def stem_of(result: StudyResult, written: Mapping[str, Any]) -> str:
     """Return the name of the page: another answer than the written one gets its own."""
     choice = result.choice
     same = (choice.rule, choice.n_epochs) == (written["rule"], written["n_epochs"])
-    return "report" if same else f"report-{choice.rule}-{choice.n_epochs}"
+    return review.STEM if same else f"{review.STEM}-{choice.rule}-{choice.n_epochs}"
 
 
 def say(line: str) -> None:

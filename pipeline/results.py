@@ -152,10 +152,7 @@ class TrialResult:
 
     @property
     def horizon(self) -> int:
-        """The number of epochs that the learning-rate schedule was laid out for.
-
-        A schedule that does not depend on it may have been trained past max_epochs.
-        """
+        """The epochs that the schedule was laid out for; one that ignores them may have gone on."""
         n_epochs = 0 if self.curves is None else self.curves.n_epochs
         return max(int(self.params["max_epochs"]), n_epochs)
 
@@ -310,7 +307,7 @@ class StudyResult:
     budget_over: which part of the budget ended the search before all its trials; "" for none
     early_end: why it was not trained any longer, where something of the budget was left
     warm_start: of a study that began with an earlier one's trials
-    run_url: of the study's run in MLflow; where the store is a file, once `ui_command` runs
+    run_url, trials_url: of the run in MLflow, and its trials; of a file, once `ui_command` runs
     confirmation: how the best trials compared when they met again; None unless that was asked for
     registered: what became of the refit model in MLflow's registry; None where it is not in it
     unsent: what could not be sent to MLflow, why, and where it is kept; "" when all was
@@ -331,6 +328,7 @@ class StudyResult:
     decision_path: Path
     run_url: str
     ui_command: str
+    trials_url: str = ""
     budget_over: str = ""
     early_end: EarlyEnd | None = None
     confirmation: Confirmation | None = None

@@ -231,6 +231,7 @@ def answer(
         confirmation,
         run_id=run.run_id,
         run_url=run.url,
+        trials_url=run.trials_url,
         ui_command=run.store.ui_command,
         budget_over=session.spending.ended_by,
         early_end=early_end,
@@ -248,7 +249,7 @@ def answer(
     written = review.illustrated(result, session.study, record, say=session.display.say)
     for file in (result.decision_path, *written.files):
         run.log_artifact(file)
-    metrics, tags = tracking.study_summary(result, written.summary)
+    metrics, tags = tracking.study_summary(result, written.summary, run.run_id)
     run.log_metrics(metrics)
     run.set_tags(tags)
     return dataclasses.replace(result, report_path=written.page)

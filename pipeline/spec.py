@@ -195,6 +195,8 @@ class StudySpec:
         require_one_of("dtype_policy", self.dtype_policy, (None, *get_args(DtypePolicy)))
         if self.registry is not None and not self.refit.enabled:
             raise BadInput("registry must have a refit model to register, got refit.enabled=False")
+        if self.registry is not None and self.registry.on == "test" and not self.test_size:
+            raise BadInput("registry.on='test' must have test rows, got test_size=0")
         keeps = self.keep_checkpoints
         is_number_of = keeps == "all" or (is_whole(keeps) and keeps >= 0)
         require(is_number_of, "keep_checkpoints", "a whole number ≥ 0, or 'all'", keeps)

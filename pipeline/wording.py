@@ -86,7 +86,10 @@ def findings(result: StudyResult) -> list[tuple[str, str]]:
     found.append(("decision", short(result.decision_path)))
     if result.report_path is not None:
         found.append(("report", short(result.report_path)))
-    return [*found, ("MLflow", result.run_url), ("", result.ui_command)]
+    found.append(("MLflow", result.run_url))
+    if result.trials_url:
+        found.append(("its trials", result.trials_url))
+    return [*found, ("", result.ui_command)]
 
 
 def _others_validated(result: StudyResult) -> str:
@@ -127,9 +130,9 @@ def _refit(refit: RefitResult) -> Iterator[tuple[str, str]]:
         f"{KEPT[refit.policy]} → {refit.model_uri}",
     )
     if refit.test_metrics:
-        yield "test rows", _scores(refit.test_metrics)
+        yield "test rows", scores(refit.test_metrics)
     if refit.folds_model_uri:
-        scored = f", test rows {_scores(refit.folds_test_metrics)}" * bool(refit.test_metrics)
+        scored = f", test rows {scores(refit.folds_test_metrics)}" * bool(refit.test_metrics)
         yield "fold ensemble", f"{refit.folds_model_uri}{scored}"
 
 
@@ -201,7 +204,8 @@ def in_words(interval: Interval) -> str:
     return f"{interval.confidence:.0%} interval {interval.low:.4g} to {interval.high:.4g}"
 
 
-def _scores(metrics: Mapping[str, float]) -> str:
+def scores(metrics: Mapping[str, float]) -> str:
+    """Return "accuracy 0.978, loss 0.0858"."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 

@@ -1,10 +1,11 @@
 """A headless Chromium, driven through its DevTools pipe: no library, no port.
 
 with Browser(profile) as browser:
-    browser.open(path)
+    browser.open(path.as_uri())
     browser.value("document.title")
 """
 
+import base64
 import json
 import os
 import shutil
@@ -14,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
-TIMEOUT_SECS = 60.0
+OPTIONS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--remote-debugging-pipe",
+]  # fmt: skip
+TIMEOUT_SECS = 120.0
 
 
 class Browser:
@@ -56,12 +61,22 @@ class Browser:
         self._out.close()
         self._in.close()
 
-    def open(self, path: Path) -> None:
-        """Open a file, and forget what the page before it asked for."""
+    def open(self, url: str) -> None:
+        """Open a page, and forget what the one before it asked for."""
         self.requests.clear()
         self.errors.clear()
-        self.ask("Page.navigate", url=path.as_uri())
+        self.ask("Page.navigate", url=url)
         self.wait_for("document.readyState === 'complete'")
+
+    def picture(self, *, whole: bool = False) -> bytes:
+        """Return what is in the window as a PNG; whole: with what lies below it."""
+        answer = self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
+        return base64.b64decode(answer["data"])
+
+    def resize(self, width: int, height: int = 900, **options: Any) -> None:
+        """Give the window a size in CSS pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.ask("Emulation.setDeviceMetricsOverride", **{**size, **options})
 
     def value(self, expression: str) -> Any:
         """Return a JavaScript expression's value."""

@@ -21,7 +21,8 @@ FIELDS = "dict(test_size=0.2, budget=Budget(n_trials=3))"
 """Of the study that is killed."""
 
 VOLATILE = {
-    "command", "seconds", "wall_seconds", "mlflow_run", "mlflow_ui", "run_id", "fold_models"
+    "command", "seconds", "wall_seconds", "mlflow_run", "mlflow_trials", "mlflow_ui", "run_id",
+    "fold_models",
 }  # fmt: skip
 
 POINTS = {

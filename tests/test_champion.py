@@ -159,6 +159,34 @@ def test_a_configuration_that_no_trial_had_is_trained_on_the_studys_folds(home):
     assert np.array_equal(seen["trained"].values, seen["best"].until(3).values)
 
 
+ON_TEST = "registry=Registry(on='test'), test_size=0.7"
+MORE_EPOCHS = """space={
+    "learning_rate": FloatDistribution(1e-3, 1e-1, log=True),
+    "max_epochs": IntDistribution(4, 8),
+}"""
+
+
+def test_models_meet_on_test_rows_that_neither_has_used(home):
+    """The same rows on the next night, and a wider search: 42 rows were aside both times."""
+    one_trial = "budget=Budget(n_trials=1)"
+    first = search(tiny(home, fields=f"dict({ON_TEST}, {one_trial})"))
+    second = search(tiny(home, fields=f"dict({ON_TEST}, {one_trial}, {MORE_EPOCHS})"))
+    found = second.registered
+    gain = first.refit.test_metrics["loss"] - second.refit.test_metrics["loss"]
+    assert f"loss {'better' if gain >= 0 else 'worse'} by {abs(gain):.3g}, " in found.reason
+    assert found.reason.endswith("than version 1, on 42 test rows that neither has used")
+    used = [json.loads(line) for line in record_of_test_rows(home).read_text().splitlines()]
+    assert used[-1]["what"] == "registry: against version 1"
+    fewer = "load_data=lambda: tuple(array[20:] for array in load_data())"
+    third = search(tiny(home, fields=f"dict({ON_TEST}, {one_trial}, {fewer})"))
+    assert "development rows are not among tonight's rows" in third.registered.reason
+    assert "the configuration of version" in third.registered.reason
+
+
+def record_of_test_rows(home):
+    return next((home / "mlruns" / "studies" / "test_rows").iterdir())
+
+
 def answer(scores, *, n_epochs=2, objective=None, registry=None):
     """Return a result whose winner has these fold scores at its chosen epoch, and its question."""
     objective = objective or Objective()
@@ -216,7 +244,7 @@ def test_a_higher_accuracy_is_a_gain():
 
 
 def version(**answer):
-    return tracking.Version("tiny", "3", answer, is_settled=True)
+    return tracking.Version("tiny", "3", answer, True, "run", "models:/m-1")
 
 
 def judged(standing, monkeypatch, curves):
@@ -228,7 +256,7 @@ def judged(standing, monkeypatch, curves):
         return curves
 
     monkeypatch.setattr(champion, "met_again", met_again)
-    session: Any = SimpleNamespace(question=question)
+    session: Any = SimpleNamespace(question=question, spec=question.spec)
     return champion.judged(result, session, standing)
 
 
@@ -256,9 +284,11 @@ def test_one_fold_needs_a_margin_and_a_registry_a_model(home):
     one_fold = "load_data=load_with_validation_set, splitter=None"
     with pytest.raises(BadInput, match=r"registry.margin must be a number where there is one fold"):
         search(tiny(home, fields=f"dict({one_fold}, registry=Registry())"))
+    with pytest.raises(BadInput, match=r"must have test rows, got test_size=0"):
+        tiny(home, fields="dict(registry=Registry(on='test'))")
     with pytest.raises(BadInput, match=r"got refit.enabled=False"):
         tiny(home, fields="dict(registry=Registry(), refit=Refit(enabled=False))")
-    for wrong in ({"margin": -1}, {"margin": "much"}, {"name": "a/b"}):
+    for wrong in ({"margin": -1}, {"margin": "much"}, {"name": "a/b"}, {"on": "rows"}):
         with pytest.raises(BadInput, match=r"registry\."):
             Registry(**wrong)
 

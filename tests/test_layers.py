@@ -26,6 +26,7 @@ LEAVES: dict[str, set[str]] = {
     "nest": {"errors"},
     "lazy_rows": {"errors", "nest"},
     "tf_data": {"errors", "machine", "nest", "placement"},
+    "identities": {"data", "lazy_rows", "nest"},
     "data": {"errors", "lazy_rows", "nest", "tf_data"},
     "folds": {"data", "errors", "lazy_rows", "nest"},
     "preprocessing": {"data", "errors", "folds", "lazy_rows", "nest"},
@@ -74,8 +75,8 @@ ABOVE_STEPS = {
     "confirm", "data_file", "decision", "dry_run", "evaluation", "evidence", "holdout", "maintain",
     "nested", "observers", "out_of_fold", "progress", "question", "range_test", "recording",
     "recovery", "refit", "retention", "review", "schedule", "search", "session", "snapshots",
-    "spending", "trial_log", "unwritten", "warm_start", "winner", "wording", "work", "worker",
-    "workers",
+    "spending", "trial_log", "unseen", "unwritten", "warm_start", "winner", "wording", "work",
+    "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

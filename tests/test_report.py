@@ -40,9 +40,14 @@ def test_a_search_leaves_its_page_in_its_folder_and_in_mlflow(searched):
     home, result = searched
     assert result.report_path == result.decision_path.with_name("report.html")
     run, _ = runs_of(home)
-    assert run.data.tags["mlflow.note.content"] == result.report_path.with_suffix(".md").read_text()
+    summary, address = result.report_path.with_suffix(".md").read_text(), "get-artifact?path="
+    address += f"curves_small.png&run_uuid={run.info.run_id}"
+    shown = summary.replace(
+        "![Learning curves](curves_small.png)", f"![Learning curves]({address})"
+    )
+    assert run.data.tags["mlflow.note.content"] == shown != summary
     logged = {item.path for item in client(home).list_artifacts(run.info.run_id)}
-    assert {"decision.json", "report.html", "report.md", "curves.png"} <= logged
+    assert {"decision.json", "report.html", "report.md", "curves.png", "curves_small.png"} <= logged
 
 
 def test_the_page_of_another_rule_does_not_replace_that_of_the_decision(searched):

@@ -266,6 +266,13 @@ def test_the_summary_is_markdown_of_the_answer_and_the_top_trials(some):
     assert len(text) < 8000
 
 
+def test_the_summary_shows_the_curves_of_the_answer_that_they_are_of(some):
+    (some.decision_path.parent / "curves_small.png").write_bytes(b"")
+    for stem, shown in (("report", True), ("report-plateau-3", False)):
+        text = review.reported(some, lambda: account_of(some), stem=stem, say=pytest.fail).summary
+        assert ("![Learning curves](curves_small.png)" in text) is shown
+
+
 def test_what_cannot_be_drawn_costs_no_answer(some, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("no fonts")

@@ -40,16 +40,11 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture
 def browser(chromium, page):
-    resize(chromium, 1000)
+    chromium.resize(1000)
     chromium.ask("Emulation.setEmulatedMedia", features=[])
-    chromium.open(page)
+    chromium.open(page.as_uri())
     chromium.wait_for(DRAWN)
     return chromium
-
-
-def resize(browser, width, **options):
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False, **options}
-    browser.ask("Emulation.setDeviceMetricsOverride", **size)
 
 
 def column(browser, index):
@@ -83,7 +78,7 @@ def test_a_click_on_a_title_sorts_by_numbers_and_leaves_what_has_none_last(brows
 
 
 def test_on_a_phone_nothing_but_tables_is_wider_than_the_page(browser):
-    resize(browser, 390, mobile=True)
+    browser.resize(390, mobile=True)
     browser.wait_for("views.every((view) => view.el.offsetWidth <= 390)")
     assert browser.value("document.documentElement.scrollWidth") == 390
     tables = "[...document.querySelectorAll('.scroll')].map((each) => each.scrollWidth > 390)"

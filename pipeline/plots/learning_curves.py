@@ -19,10 +19,17 @@ BEYOND = 1.5
 """Other trials are shown to half as many epochs again as the best one was trained."""
 
 
-def plot_curves(result: StudyResult, path: Path, *, equivalent_epochs: Sequence[int]) -> Path:
+def plot_curves(
+    result: StudyResult,
+    path: Path,
+    *,
+    equivalent_epochs: Sequence[int],
+    small: Path | None = None,
+) -> Path:
     """Draw the best trial's curves with its folds, the chosen epoch, and all rules' choices.
 
     equivalent_epochs: the epoch counts that cannot be told from the best, shaded
+    small: where to write half of its size, too
     """
     best, choice, curves = result.best, result.choice, result.best.curves
     assert curves is not None  # a best trial has a value, so it has curves
@@ -62,7 +69,7 @@ def plot_curves(result: StudyResult, path: Path, *, equivalent_epochs: Sequence[
         loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=style.SMALL,
         borderaxespad=0,
     )  # fmt: skip
-    return style.saved(figure, path)
+    return style.saved(figure, path, small=small)
 
 
 def _draw_others(axes: Axes, others: Sequence[FoldCurves]) -> None:

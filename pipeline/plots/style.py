@@ -60,7 +60,9 @@ def counted(n_epochs: int) -> str:
     return f"{n_epochs} epoch{'s' * (n_epochs != 1)}"
 
 
-def saved(figure: Figure, path: Path) -> Path:
-    """Write the figure as a PNG and return its path."""
+def saved(figure: Figure, path: Path, *, small: Path | None = None) -> Path:
+    """Write the figure as a PNG and return its path. small: where to write half of its size, too"""
     figure.savefig(path, dpi=150)
+    if small is not None:
+        figure.savefig(small, dpi=75)
     return path

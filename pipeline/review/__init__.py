@@ -12,9 +12,10 @@ from pipeline.review.account import Account
 from pipeline.review.command import typed
 from pipeline.review.comparison import Comparison, in_words
 from pipeline.review.times import wall_seconds
-from pipeline.review.writing import Written, compared, illustrated, reported
+from pipeline.review.writing import STEM, Written, compared, illustrated, reported
 
 __all__ = [
+    "STEM",
     "Account",
     "Comparison",
     "Written",

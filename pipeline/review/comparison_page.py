@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,9 @@ def both_curves(comparison: Comparison) -> Picture | None:
     drawn = [(answer, color) for answer, color in pairs if answer.curves is not None]
     if not drawn:
         return None
+    objective = comparison.now.objective
     means = [answer.curves.mean for answer, _ in drawn if answer.curves is not None]
-    low, high = scale(means, comparison.now.objective)
+    low, high = scale([*means, *_bands_at_choice(answer for answer, _ in drawn)], objective)
     margin = 0.1 * (high - low or abs(high) or 1.0)
     plot = house.canvas(
         x="epochs", y=f"{comparison.metric}, mean over folds", height=420,
@@ -59,6 +60,13 @@ def both_curves(comparison: Comparison) -> Picture | None:
         plot=plot,
         keys=tuple(keys),
     )
+
+
+def _bands_at_choice(answers: Iterable[Answer]) -> Iterator[np.ndarray]:
+    """Yield each chosen score less and plus its standard error, to be held by the scale."""
+    for answer in answers:
+        error = answer.values["standard_error"] or 0.0
+        yield answer.values["score"] + np.array([-error, error])
 
 
 def _curve(plot: Any, answer: Answer, color: str) -> list[Key]:

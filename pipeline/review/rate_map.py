@@ -18,6 +18,9 @@ from pipeline.review.house import CHOSEN, FONT, NEUTRAL, Key, Picture
 DARK = "#1f2328"
 """Of marks that lie on the map's colours, in both schemes."""
 
+IN_KEY = "currentColor"
+"""Of the same marks in the key, which lies on the page: on a dark one they would not be seen."""
+
 
 def rate_map(result: StudyResult) -> Picture | None:
     """Return every trial's mean after every epoch, by learning rate; None with a single one."""
@@ -46,7 +49,7 @@ def rate_map(result: StudyResult) -> Picture | None:
         caption=f"Mean {metric} of each trial after each epoch; {better} is better. Blank: not "
         "trained. A larger learning rate needs fewer epochs, until it overshoots.",
         plot=plot,
-        keys=(Key("box", DARK, "cannot be told from the winner's best"), *keys),
+        keys=(Key("box", IN_KEY, "cannot be told from the winner's best"), *keys),
     )
 
 
@@ -106,7 +109,7 @@ def _marks(plot: Any, strips: Strips, result: StudyResult) -> list[Key]:
         [trial.best_n_epochs for trial in finished],
         size=8, fill_color=DARK, line_color="white",
     )  # fmt: skip
-    keys = [Key("circle", DARK, "a trial's best epoch")]
+    keys = [Key("circle", IN_KEY, "a trial's best epoch")]
     for outcome in (Outcome.PRUNED, Outcome.FAILED):
         rates = [t.params["learning_rate"] for t in strips.trials if t.outcome is outcome]
         if rates:

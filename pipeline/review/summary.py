@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pipeline import wording
 from pipeline.results import StudyResult, TrialResult, ranked
@@ -13,7 +14,7 @@ from pipeline.review.tables import ways_table
 N_TOP = 5
 """Trials in the table; the page has all of them."""
 
-ELSEWHERE = ("decision", "report", "MLflow", "")
+ELSEWHERE = ("decision", "report", "MLflow", "its trials", "")
 """Findings that say where things lie: not in a text that lies there."""
 
 
@@ -35,8 +36,11 @@ def headline(result: StudyResult) -> str:
     return f"{text}."
 
 
-def markdown(result: StudyResult, account: Account) -> str:
-    """Return the answer, the best trials and the ways as Markdown, in a few thousand characters."""
+def markdown(result: StudyResult, account: Account, picture: Path | None = None) -> str:
+    """Return the answer, the best trials and the ways as Markdown, in a few thousand characters.
+
+    picture: of the curves, beside the text
+    """
     found = [pair for pair in wording.findings(result) if pair[0] not in ELSEWHERE]
     ways = ways_table(result, account)
     rows = [[_plain(cell.text) for cell in row[:-1]] for row in ways.rows]
@@ -46,6 +50,7 @@ def markdown(result: StudyResult, account: Account) -> str:
         "",
         *(f"- {_plain(label)}: {_plain(text)}" for label, text in found if text),
         "",
+        *([] if picture is None else [f"![Learning curves]({picture.name})", ""]),
         f"## The best of {len(result.trials)} trials",
         "",
         *_top(result),

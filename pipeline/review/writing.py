@@ -19,6 +19,9 @@ from pipeline.review.summary import markdown
 
 Made = TypeVar("Made")
 
+STEM = "report"
+"""Of the names of the files about the search's own answer."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -41,7 +44,7 @@ def illustrated(
     *,
     say: Callable[[str], None],
 ) -> Written:
-    """Draw `curves.png`, `map.png`, `report.html` and `report.md` beside the decision.
+    """Draw the pictures, `report.html` and `report.md` beside the decision.
 
     study: Optuna's; record: the written decision; say: is told what could not be made
     """
@@ -55,7 +58,7 @@ def reported(
     account_of: Callable[[], Account],
     *,
     say: Callable[[str], None],
-    stem: str = "report",
+    stem: str = STEM,
     also: Sequence[Path] = (),
 ) -> Written:
     """Write the page and its summary.
@@ -96,7 +99,9 @@ def _page(result: StudyResult, account: Account, path: Path) -> Path:
 
 
 def _summary(result: StudyResult, account: Account, path: Path) -> str:
-    text = markdown(result, account)
+    picture = path.with_name(plots.SMALL_CURVES)
+    # Of another answer than the search's there is none.
+    text = markdown(result, account, picture if path.stem == STEM and picture.exists() else None)
     write_whole(path, text.encode())
     return text
 

@@ -22,8 +22,15 @@ import os
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from pipeline.tracking.lookup import SIGNATURE_TAG, end_left_running, has_run
-from pipeline.tracking.models import checkpoints, log_checkpoint, log_fitted_model
+from pipeline.tracking.models import (
+    array_of,
+    checkpoints,
+    log_checkpoint,
+    log_fitted_model,
+    served,
+)
 from pipeline.tracking.provenance import provenance
+from pipeline.tracking.pulse import alive
 from pipeline.tracking.records import alone, epoch_metrics
 from pipeline.tracking.registry import (
     Version,
@@ -49,7 +56,7 @@ from pipeline.tracking.summary import scores_of, study_summary
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.upload import Sent, readdress, send_unsent, waiting_for
-from pipeline.tracking.views import experiment_tags
+from pipeline.tracking.views import Views
 from pipeline.tracking.writer import MetricWriter
 
 __all__ = [
@@ -63,12 +70,14 @@ __all__ = [
     "TrialRun",
     "Unsent",
     "Version",
+    "Views",
+    "alive",
     "alone",
+    "array_of",
     "checkpoints",
     "deleted_by_hand",
     "end_left_running",
     "epoch_metrics",
-    "experiment_tags",
     "give_alias",
     "has_run",
     "log_checkpoint",
@@ -84,6 +93,7 @@ __all__ = [
     "remove_models",
     "scores_of",
     "send_unsent",
+    "served",
     "shrink",
     "size_of",
     "study_summary",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +16,13 @@ from uuid import uuid4
 
 import numpy as np
 
+from pipeline.lazy_rows import dense
 from pipeline.nest import Nest, by_name, map_parts
 from pipeline.tracking.lookup import every, find_trial
 from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.records import storable_key
 from pipeline.tracking.runs import StudyRun
-from pipeline.tracking.store import as_default, readable_errors
+from pipeline.tracking.store import Store, as_default, readable_errors
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.updates import LOCAL_ID_TAG, Model
 
@@ -115,6 +117,35 @@ def log_checkpoint(
             Metric(key, value, now_ms, n_epochs, model_id=model_id) for key, value in values.items()
         ]
         client.log_batch(run_id, metrics=points)
+
+
+def served(store: Store, model_uri: str) -> Callable[[Nest], Nest]:
+    """Return what a logged model predicts for raw rows, loaded as a server loads it.
+
+    Raises StoreUnavailable when the store fails; the model's own error where it cannot be loaded.
+    """
+    import mlflow
+
+    with as_default(store.uri), _quiet_mlflow():
+        model = mlflow.pyfunc.load_model(model_uri)
+
+    def predict(x: Nest) -> Nest:
+        with _quiet_mlflow():
+            return model.predict(map_parts(dense, by_name(x)))
+
+    return predict
+
+
+def array_of(store: Store, run_id: str, name: str) -> np.ndarray | None:
+    """Return an array that is among a run's artifacts, None where it is not.
+
+    Raises StoreUnavailable when the store fails.
+    """
+    with readable_errors(f"{name} of run {run_id} cannot be read in {store.address}"):
+        if name not in {file.path for file in store.client.list_artifacts(run_id)}:
+            return None
+        with tempfile.TemporaryDirectory() as folder, as_default(store.uri), _quiet_mlflow():
+            return np.load(store.client.download_artifacts(run_id, name, folder))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.tracking.moments import MOMENTS
@@ -26,12 +26,15 @@ class Version:
 
     answer: what it was registered with; empty where somebody else did
     is_settled: whether it was given its alias
+    run_id, model_uri: where it comes from
     """
 
     name: str
     number: str
     answer: Mapping[str, Any]
     is_settled: bool
+    run_id: str
+    model_uri: str
 
 
 def with_alias(store: Store, name: str, alias: str) -> Version | None:
@@ -113,7 +116,7 @@ def register(
         # As MLflow's own `register_model` does: the model's page names its versions.
         link = [{"name": name, "version": version.version}]
         client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(link)})
-        return Version(name, str(version.version), answer, is_settled=False)
+        return replace(_version(version), answer=answer)
 
 
 def give_alias(store: Store, version: Version, alias: str) -> None:
@@ -139,4 +142,5 @@ def logged_later(store: Store, experiment_id: str, folder_name: str) -> str:
 
 def _version(found: Any) -> Version:
     answer = json.loads(found.tags.get(ANSWER_TAG, "{}"))
-    return Version(found.name, str(found.version), answer, GIVEN_TAG in found.tags)
+    number, is_settled = str(found.version), GIVEN_TAG in found.tags
+    return Version(found.name, number, answer, is_settled, found.run_id, found.source)

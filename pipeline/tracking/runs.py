@@ -32,6 +32,7 @@ from pipeline.tracking.store import Store, readable_errors
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.updates import Artifact, DatasetUse, NewRun, Status, Texts
+from pipeline.tracking.views import LATEST, Views
 from pipeline.tracking.writer import MetricWriter
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class StudyRun:
 
     mended: runs of trials that a dead process had left RUNNING and that are now KILLED
     is_joined: whether another process opened the run, and will end it
+    views: how the UI shows the trials
     """
 
     store: Store
@@ -56,6 +58,7 @@ class StudyRun:
     run_id: str
     mended: int = 0
     is_joined: bool = False
+    views: Views | None = None
     _trials: dict[str, TrialRun] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -68,13 +71,13 @@ class StudyRun:
         signature: str,
         tags: Mapping[str, str],
         params: Mapping[str, str],
-        experiment_tags: Mapping[str, str] | None = None,
+        views: Views | None = None,
         keep_running: Collection[str] = (),
     ) -> StudyRun:
         """Continue the run that has this signature, or create it.
 
         experiment: the study's name
-        experiment_tags: of the experiment. What is there stays: somebody may have changed a view
+        views: how the UI shows the trials. Somebody may have changed that of all searches: it stays
         params: texts. One that has changed since the first session becomes the tag `latest.<name>`
         keep_running: ids of trial runs that are left RUNNING: they will be continued, or another
             worker is at them
@@ -84,7 +87,6 @@ class StudyRun:
         def opened() -> StudyRun:
             client = store.client
             experiment_id = experiment_id_of(store, experiment)
-            _mark(client, experiment_id, experiment_tags or {})
             run = find_run(client, experiment_id, signature)
             if run is None:
                 name = f"{experiment} {signature}"
@@ -96,7 +98,9 @@ class StudyRun:
                 client.update_run(run.info.run_id, status="RUNNING")
                 mended = mend(client, experiment_id, run.info.run_id, keep_running)
             _describe(client, run, params, tags)
-            return cls(store, writer, experiment_id, run.info.run_id, mended)
+            if views is not None:
+                _show(client, run, views)
+            return cls(store, writer, experiment_id, run.info.run_id, mended, views=views)
 
         with readable_errors(f"the study's run cannot be opened in {store.address}"):
             return patiently(opened, patience_secs=writer.patience_secs)
@@ -124,7 +128,14 @@ class StudyRun:
     @property
     def url(self) -> str:
         """Where to look at it, once the UI runs. Passwords are masked."""
-        return self.store.url_of(self.experiment_id, self.run_id)
+        return self.store.url_of(f"/experiments/{self.experiment_id}/runs/{self.run_id}")
+
+    @property
+    def trials_url(self) -> str:
+        """Where to look at the trials of the latest search, best first; "" without views."""
+        return (
+            self.store.url_of(self.views.page_of(self.experiment_id, LATEST)) if self.views else ""
+        )
 
     def start_trial(
         self,
@@ -280,12 +291,17 @@ def _describe(
     ).send(client, run.info.run_id)
 
 
-def _mark(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> None:
-    """Set those tags of an experiment that it does not have."""
+def _show(client: MlflowClient, run: Run, views: Views) -> None:
+    """Give the experiment its views; what is there of all searches' stays."""
+    experiment_id, now_ms = run.info.experiment_id, MOMENTS.now()
     there = client.get_experiment(experiment_id).tags
-    for key, value in tags.items():
-        if key not in there:
-            client.set_experiment_tag(experiment_id, key, value)
+    missing = {
+        key: value
+        for key, value in views.of_experiment(experiment_id, now_ms=now_ms).items()
+        if key not in there
+    }
+    for key, value in (missing | views.of_latest(run.info.run_id, now_ms=now_ms)).items():
+        client.set_experiment_tag(experiment_id, key, value)
 
 
 @functools.cache

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 UI_ADDRESS = "http://127.0.0.1:5000"
 """Where `mlflow ui` answers by default."""
 
+TRAINING_PAGES = "workflowType=machine_learning"
+"""In an address: MLflow's UI begins with its pages for language models (seen in 3.17)."""
+
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 OPENING_TIMEOUT_SECS = 60.0
 PROBE_TIMEOUT_SECS = 4
@@ -64,10 +67,14 @@ class Store:
         """The URI without its password."""
         return mask_password(self.uri)
 
-    def url_of(self, experiment_id: str, run_id: str) -> str:
-        """Return a run's address; of a database, the one that it has once the UI runs."""
+    def url_of(self, page: str) -> str:
+        """Return the address of a page of the UI; of a database, as it is once the UI runs.
+
+        page: "/experiments/1/runs", from its first slash
+        """
         server = self.address if self.uri.startswith("http") else UI_ADDRESS
-        return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+        sign = "&" if "?" in page else "?"
+        return f"{server.rstrip('/')}/#{page}{sign}{TRAINING_PAGES}"
 
 
 def open_store(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pipeline.results import StudyResult
 from pipeline.tracking.records import storable_key, storable_text
 
@@ -9,8 +11,13 @@ DESCRIPTION_TAG = "mlflow.note.content"
 MAX_TAG_CHARACTERS = 8000
 
 
-def study_summary(result: StudyResult, description: str) -> tuple[dict[str, float], dict[str, str]]:
-    """Return (metrics, tags) of a study's run. description: Markdown, shown in MLflow's UI."""
+def study_summary(
+    result: StudyResult, description: str, run_id: str
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return (metrics, tags) of a study's run.
+
+    description: Markdown, shown in MLflow's UI, with pictures that are among the run's artifacts
+    """
     best, choice = result.best, result.choice
     metric = result.spec.objective.metric
     metrics = {
@@ -29,7 +36,7 @@ def study_summary(result: StudyResult, description: str) -> tuple[dict[str, floa
         if (components := confirmation.components) is not None:
             metrics.update({f"variance_{k}": v for k, v in components.estimates.items()})
     tags = {
-        DESCRIPTION_TAG: storable_text(description, MAX_TAG_CHARACTERS),
+        DESCRIPTION_TAG: storable_text(_with_pictures(description, run_id), MAX_TAG_CHARACTERS),
         "best_trial": str(best.number),
         "rule": choice.rule,
         "n_trials": str(len(result.trials)),
@@ -37,6 +44,12 @@ def study_summary(result: StudyResult, description: str) -> tuple[dict[str, floa
     if confirmation is not None:
         tags["confirmed_trials"] = ", ".join(str(trial.number) for trial in confirmation.trials)
     return metrics, tags
+
+
+def _with_pictures(description: str, run_id: str) -> str:
+    """Return Markdown in which pictures beside it have the addresses that they have in the UI."""
+    address = rf"\1get-artifact?path=\2&run_uuid={run_id})"
+    return re.sub(r"(!\[[^\]]*\]\()([\w.]+)\)", address, description)
 
 
 def scores_of(result: StudyResult) -> dict[str, float]:

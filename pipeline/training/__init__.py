@@ -20,6 +20,7 @@ from pipeline.training.callbacks import check_callbacks, remarks_on_callbacks
 from pipeline.training.engine import Engine, Mode, Program, Setup
 from pipeline.training.engines import engine_for
 from pipeline.training.fitted import FittedModel, as_fitted, fit_on_all_rows, fitted_after
+from pipeline.training.judge import Judge
 from pipeline.training.learnt import remarks_on_layers
 from pipeline.training.lockstep import LockstepTraining, Snapshot
 from pipeline.training.measure import Measured, chosen_engine, measured_engine
@@ -40,6 +41,7 @@ __all__ = [
     "Engine",
     "FittedModel",
     "Found",
+    "Judge",
     "Kept",
     "LockstepTraining",
     "Measured",

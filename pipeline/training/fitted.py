@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from pipeline.data import Dataset
-from pipeline.folds import Fold, as_weights
+from pipeline.folds import Fold
 from pipeline.nest import Nest, map_parts, parts
 from pipeline.preprocessing import transformed
 from pipeline.schedules import Schedule
@@ -21,6 +21,7 @@ from pipeline.spec import StudySpec
 from pipeline.training.adapted import AdaptedLayers
 from pipeline.training.engine import Engine, Setup
 from pipeline.training.engines import engine_for
+from pipeline.training.judge import Judge
 from pipeline.training.lockstep import LockstepTraining
 from pipeline.training.models import named_outputs
 from pipeline.training.rows import evaluate, predict
@@ -74,7 +75,7 @@ class FittedModel:
 
     def _evaluated(self, data: Dataset) -> dict[str, float]:
         if len(self.members) > 1:
-            return self._score_of_mean(data)
+            return Judge(self.members[0].model).scores(self._mean(data.x), data)
         (member,) = self.members
         x = transformed(data.x, member.preprocess)
         return evaluate(member.model, x, data.y, data.sample_weight, self.batch_size)
@@ -121,17 +122,6 @@ class FittedModel:
     def _mean(self, x: Nest) -> Nest:
         first, *others = (member.predictions(x, self.batch_size) for member in self.members)
         return map_parts(lambda *each: np.mean(each, axis=0), first, *others) if others else first
-
-    def _score_of_mean(self, data: Dataset) -> dict[str, float]:
-        model, predictions = self.members[0].model, self._mean(data.x)
-        weight = None if data.sample_weight is None else as_weights(data.sample_weight, data.y)
-        model.reset_metrics()
-        loss = model.compute_loss(None, data.y, predictions, weight, training=False)
-        scores = model.compute_metrics(None, data.y, predictions, weight)
-        penalty = sum(float(each) for each in model.losses)
-        return {name: float(value) for name, value in scores.items()} | {
-            "loss": float(loss) - penalty
-        }
 
 
 def _saved(preprocess: Any, folder: Path, name: str) -> dict[str, Path]:

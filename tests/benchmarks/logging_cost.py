@@ -1,10 +1,15 @@
 """What does it take to log 10,000 epochs of 20 metrics?
 
     python tests/benchmarks/logging_cost.py
+    python tests/benchmarks/logging_cost.py --way log_batch
+    python tests/benchmarks/logging_cost.py --way each-epoch --trials 10
+    python tests/benchmarks/logging_cost.py --table
 
-Trials of made-up metrics go through this program's writer into a new SQLite store as fast as they
-are handed over: nothing is trained. `caller` is what of that the search's own thread spends,
-`processor` what all threads do. The last figure is what is in the store at the end.
+Trials of made-up metrics go into a new SQLite store as fast as they are handed over: nothing is
+trained. `program` is this program's writer. `log_batch` is the same with all of them given to
+MLflow's `log_batch`, as where the store is no SQLite file. `each-epoch` is a call of it after every
+epoch, while the search waits. `caller` is what of that the search's own thread spends, `processor`
+what all threads do. The last figure is what is in the store at the end.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -27,7 +33,20 @@ if __name__ == "__main__":
 from pipeline import tracking
 from pipeline.objective import Objective
 from pipeline.results import Outcome, TrialResult
+from pipeline.tracking import together
 from pipeline.tracking.store import Store
+
+WAYS = ("program", "log_batch", "each-epoch")
+SIZES: list[tuple[str, int, int, int]] = [
+    ("program", 100, 100, 5),
+    ("program", 100, 100, 20),
+    ("program", 100, 100, 60),
+    ("program", 10, 1000, 20),
+    ("program", 500, 20, 20),
+    ("log_batch", 100, 100, 20),
+    ("each-epoch", 10, 100, 20),
+]
+"""Of the table: the way, trials, epochs of a trial, metrics of an epoch."""
 
 PARAMS = {"learning_rate": 1e-3, "max_epochs": 100}
 
@@ -71,15 +90,36 @@ def logged(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -> f
     return caller_secs
 
 
-def cost_of(n_trials: int, n_epochs: int, n_metrics: int) -> Cost:
-    """Log so many epochs a trial in a new store; return what it took."""
+def logged_after_each(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -> float:
+    """Log as most people do, one call an epoch; return the seconds, all of the calling thread."""
+    from mlflow.entities import Metric
+
+    experiment_id, start = store.client.create_experiment("cost"), time.perf_counter()
+    for _ in range(n_trials):
+        run_id = store.client.create_run(experiment_id).info.run_id
+        for n_epochs, metrics in enumerate(epochs, start=1):
+            now_ms = int(1000 * time.time())
+            points = [Metric(key, value, now_ms, n_epochs) for key, value in metrics.items()]
+            store.client.log_batch(run_id, metrics=points)
+        store.client.set_terminated(run_id)
+    return time.perf_counter() - start
+
+
+def cost_of(n_trials: int, n_epochs: int, n_metrics: int, way: str = "program") -> Cost:
+    """Log so many epochs a trial in a new store; return what it took. way: one of WAYS"""
     random = np.random.default_rng(0)
     keys = [f"fold_{i // 4}/metric_{i % 4}" for i in range(n_metrics)]
     epochs = [dict(zip(keys, row, strict=True)) for row in random.random((n_epochs, n_metrics))]
     with tempfile.TemporaryDirectory() as folder:
         store = tracking.open_store(None, Path(folder))
         start, processor = time.perf_counter(), time.process_time()
-        caller_secs = logged(store, epochs, n_trials)
+        if way == "each-epoch":
+            caller_secs = logged_after_each(store, epochs, n_trials)
+        elif way == "log_batch":
+            with mock.patch.object(together, "_database_of", return_value=None):
+                caller_secs = logged(store, epochs, n_trials)
+        else:
+            caller_secs = logged(store, epochs, n_trials)
         secs, processor_secs = time.perf_counter() - start, time.process_time() - processor
         return Cost(secs, caller_secs, processor_secs, n_stored(store))
 
@@ -97,11 +137,23 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=100, help="of a trial")
     parser.add_argument("--metrics", type=int, default=20, help="of an epoch")
+    parser.add_argument("--way", choices=WAYS, default=WAYS[0])
+    parser.add_argument("--table", action="store_true", help="all of the sizes and ways of SIZES")
     options = parser.parse_args()
+    if options.table:
+        print("way         trials  epochs  metrics   values   seconds  caller  processor")
+        for way, n_trials, n_epochs, n_metrics in SIZES:
+            each = cost_of(n_trials, n_epochs, n_metrics, way)
+            assert each.n_stored == n_trials * n_epochs * n_metrics, each
+            print(
+                f"{way:<10}  {n_trials:>6}  {n_epochs:>6}  {n_metrics:>7}  {each.n_stored:>7,}  "
+                f"{each.secs:>8.1f}  {each.caller_secs:>6.1f}  {each.processor_secs:>9.1f}"
+            )
+        return 0
     size = (options.trials, options.epochs, options.metrics)
     if min(size) < 1:
         parser.error("--trials, --epochs and --metrics must be ≥ 1")
-    cost = cost_of(*size)
+    cost = cost_of(*size, way=options.way)
     print(f"{options.trials} trials of {options.epochs} epochs of {options.metrics} metrics:")
     print(cost.in_words())
     return int(cost.n_stored != np.prod(size))

@@ -37,7 +37,9 @@ def test_a_study_is_an_experiment_and_a_run_with_its_signature(store, open_study
     assert study.mended == 0
     assert study.url == (
         f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs/{study.run_id}"
+        "?workflowType=machine_learning"
     )
+    assert study.trials_url == ""
 
 
 def test_the_same_signature_continues_its_run(store, open_study):

@@ -292,8 +292,9 @@ def test_a_store_does_not_show_its_password(store):
     secret = replace(store, uri="http://ann:hunter2@host/")
     assert "hunter2" not in repr(secret)
     for uri in ("http://ann:hunter2@host", "http://ann:hunter2@host/"):
-        address = replace(store, uri=uri).url_of("1", "abc")
-        assert address == "http://ann:***@host/#/experiments/1/runs/abc"
+        address = replace(store, uri=uri).url_of("/experiments/1/runs/abc")
+        expected = "http://ann:***@host/#/experiments/1/runs/abc?workflowType=machine_learning"
+        assert address == expected
 
 
 def test_an_error_without_text_has_its_name():
