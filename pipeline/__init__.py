@@ -15,7 +15,7 @@ _HOMES = {
     "search": "pipeline.search",
     "nested_search": "pipeline.search",
     "StudySpec": "pipeline.spec",
-    "Budget": "pipeline.spec",
+    "Budget": "pipeline.budget",
     "EarlyStopping": "pipeline.early_stopping",
     "Refit": "pipeline.refit_length",
     "Registry": "pipeline.registry",

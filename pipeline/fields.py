@@ -51,7 +51,7 @@ def check_plugs(spec: Any) -> None:
 
 
 def check_python_in_training(fields: str, engine: Any) -> None:
-    """Raise BadInput where compiled epochs are asked for, and these fields are functions to call."""
+    """Raise BadInput where these fields are called in training, and epochs are to be compiled."""
     if fields and engine in ("plain", "xla"):
         raise BadInput(
             f"engine must be 'auto' or 'stream' with {fields}, which no compiled epoch can call, "

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from pipeline.budget import Budget
 from pipeline.choice import BestOfMean, Rule
 from pipeline.early_stopping import EarlyStopping
 from pipeline.errors import BadInput, require, unknown_name
@@ -33,7 +34,7 @@ from pipeline.refit_length import Refit
 from pipeline.registry import Registry
 from pipeline.schedules import counts_updates, declared, functions_in, n_epochs_given
 from pipeline.signature import canonical, shown
-from pipeline.space import applying, check_space, is_number, is_whole, largest, values
+from pipeline.space import applying, check_space, is_whole, largest, values
 from pipeline.strategy import Strategy, check_strategy
 from pipeline.study_file import Source, source_of
 
@@ -46,37 +47,6 @@ SCHEDULE = "schedule"
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla", "stream"]
 DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When the search ends, whichever comes first; enough is kept back for the answer.
-
-    n_trials: trials in all, over every session of the same study
-    timeout_secs: of this session; checked between epochs
-    max_fold_epochs, max_updates: trained in all, over every session, summed over folds
-    max_failures_in_a_row: failed trials in a row that end the study with an error
-    unchanged_fold_epochs: end the search early when the trials that cannot be told from the best,
-        or the finalists of a strategy, have been the same ones while so many were trained; None
-        does not
-    """
-
-    n_trials: int = 30
-    timeout_secs: float | None = None
-    max_fold_epochs: int | None = None
-    max_updates: int | None = None
-    max_failures_in_a_row: int = 10
-    unchanged_fold_epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        require_count("budget.n_trials", self.n_trials)
-        require_count("budget.max_failures_in_a_row", self.max_failures_in_a_row)
-        for name in ("max_fold_epochs", "max_updates", "unchanged_fold_epochs"):
-            if getattr(self, name) is not None:
-                require_count(f"budget.{name}", getattr(self, name))
-        if self.timeout_secs is not None:
-            is_positive = is_number(self.timeout_secs) and self.timeout_secs > 0
-            require(is_positive, "budget.timeout_secs", "a number > 0, or None", self.timeout_secs)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

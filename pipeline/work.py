@@ -14,6 +14,7 @@ from contextlib import closing
 
 from pipeline import optimization, training
 from pipeline.batch import StopRequest, Waiting, is_held
+from pipeline.budget import Budget
 from pipeline.errors import Interrupted, StudyFailed
 from pipeline.evaluation import evaluate
 from pipeline.files import disk_errors
@@ -24,7 +25,6 @@ from pipeline.range_test import as_begun
 from pipeline.recording import POLL_SECS, Stores, joining
 from pipeline.results import Outcome, TrialResult
 from pipeline.session import Session, engine_of
-from pipeline.spec import Budget
 
 
 def run_trials(session: Session, ceiling: Ceiling) -> training.Kept | None:

@@ -6,11 +6,12 @@ import pytest
 from rich.console import Console
 
 from pipeline import progress
+from pipeline.budget import Budget
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
 from pipeline.progress import Display, Lines, Terminal, display_for, duration, trial_line
 from pipeline.results import Outcome, TrialResult
-from pipeline.spec import Budget, StudySpec
+from pipeline.spec import StudySpec
 
 SPEC = StudySpec(
     name="named",

@@ -18,13 +18,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from sklearn import model_selection
 from sklearn.model_selection import BaseCrossValidator
 
+from pipeline.budget import Budget
 from pipeline.choice import OneStandardError
 from pipeline.data import Dataset, load
 from pipeline.errors import BadInput
 from pipeline.folds import split
 from pipeline.refit_length import Refit
 from pipeline.set_aside import set_test_rows_aside
-from pipeline.spec import Budget, StudySpec
+from pipeline.spec import StudySpec
 
 quick = settings(
     max_examples=30,

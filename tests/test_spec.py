@@ -12,12 +12,13 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pipeline.budget import Budget
 from pipeline.choice import BestOfMean, OneStandardError
 from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput
 from pipeline.objective import Objective
 from pipeline.schedules import Cosine
-from pipeline.spec import Budget, EarlyStopping, Refit, StudySpec
+from pipeline.spec import EarlyStopping, Refit, StudySpec
 
 SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True), "max_epochs": 10}
 

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
 from pipeline.results import Outcome, TrialResult
-from pipeline.spec import Budget, Refit
+from pipeline.spec import Refit
 from pipeline.spending import REFIT_FACTOR, Spending
 
 N_FOLDS = 5

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.errors import BadInput, Interrupted
 from pipeline.progress import Display
 from pipeline.search import search
-from pipeline.spec import Budget
 from tests.tiny_study import Heard, StopAt, bits, client, runs_of, tiny
 
 # Labels that say nothing about the rows: every epoch overfits more than the one before.

@@ -2,9 +2,9 @@
 
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.errors import StudyFailed
 from pipeline.results import Outcome, TrialResult
-from pipeline.spec import Budget
 from pipeline.work import raise_after_failures
 
 BUDGET = Budget(max_failures_in_a_row=2)

@@ -16,9 +16,9 @@ from typing import Any, cast
 import pytest
 
 from pipeline import workers
+from pipeline.budget import Budget
 from pipeline.errors import ExitCode
 from pipeline.optimization import begun, finished, read_study
-from pipeline.spec import Budget
 from pipeline.study_file import load_study
 from tests.kill import answer_in, assert_mlflow_tells_the_truth, finish
 from tests.tiny_study import Heard, runs_of, write_study

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from pipeline.budget import Budget
 from pipeline.data_file.asked import Asked
 from pipeline.data_file.rows import Rows
 from pipeline.errors import BadInput
-from pipeline.spec import Budget, EarlyStopping, StudySpec
+from pipeline.spec import EarlyStopping, StudySpec
 
 MAX_FOLDS = 5
 

@@ -30,7 +30,8 @@ from typing import get_args
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.spec import Budget, EngineMode
+from pipeline.budget import Budget
+from pipeline.spec import EngineMode
 from tests.benchmarks.speed import machine
 from tests.benchmarks.speed_program import own_study
 from tests.benchmarks.speed_turns import study_of

@@ -11,10 +11,11 @@ import numpy as np
 import optuna
 from optuna import pruners, samplers
 
+from pipeline.budget import Budget
 from pipeline.curves import FoldCurves
 from pipeline.optimization import Climbs, Proposal, next_proposal
 from pipeline.results import Outcome, TrialResult
-from pipeline.spec import Budget, StudySpec
+from pipeline.spec import StudySpec
 from pipeline.strategy import FinishBest, Ladder, Strategy
 from tests.benchmarks.replay_tables import CurveTable, SamplerFactory, of_table
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from pipeline.budget import Budget
 from pipeline.progress import Display
 from pipeline.results import TrialResult
-from pipeline.spec import Budget, EngineMode
+from pipeline.spec import EngineMode
 from tests.benchmarks.speed_turns import Job, Piece, Turns, Work
 from tests.benchmarks.trial_parts import Parts
 

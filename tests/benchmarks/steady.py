@@ -31,8 +31,9 @@ from optuna.distributions import IntDistribution
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from pipeline.budget import Budget
 from pipeline.plots.style import CHOSEN, LARGE, NORMAL, TEXT, VALIDATION, bare, figure, saved
-from pipeline.spec import Budget, EngineMode
+from pipeline.spec import EngineMode
 from tests.benchmarks.speed import machine
 from tests.benchmarks.speed_program import own_study
 

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import pipeline
+from pipeline.budget import Budget
 from pipeline.data import load
 from pipeline.data_file.reading import read_table
 from pipeline.data_file.source import comment, constant, quoted, source_of_value
 from pipeline.errors import BadInput
 from pipeline.folds import split
 from pipeline.preprocessing import preprocessed
-from pipeline.spec import Budget, EarlyStopping, Refit
+from pipeline.spec import EarlyStopping, Refit
 from tests.data_file.tables import spec_for, write
 
 quick = settings(

@@ -7,8 +7,8 @@ import threading
 import optuna
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.optimization import Claims, begun, epochs_begun, n_to_begin, next_proposal
-from pipeline.spec import Budget
 
 HOLD = """
 import sys, pathlib, time

@@ -5,13 +5,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from pipeline.budget import Budget
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
 from pipeline.optimization import Climbs, enqueue, finished
 from pipeline.optimization.climbs import best_average
 from pipeline.optimization.ranked import study_of_ranked
 from pipeline.results import Outcome, TrialResult
-from pipeline.spec import Budget
 from pipeline.strategy import Ladder, Step
 
 HORIZON = 10

@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from pipeline.budget import Budget
 from pipeline.folds import Fold
-from pipeline.spec import Budget, StudySpec
+from pipeline.spec import StudySpec
 from pipeline.training import (
     chosen_engine,
     engine_for,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.spec import Budget
+from pipeline.budget import Budget
 from pipeline.training import Setup, apart, threads
 from pipeline.training.measure import WORTH_MEASURING_SECS
 from pipeline.training.threads import Found, found_apart
