@@ -74,6 +74,7 @@ VALUES = [
     ("budget.max_failures_in_a_row", "2", 2),
     ("budget.max_fold_epochs", "500", 500),
     ("budget.max_updates", "9000", 9000),
+    ("budget.unchanged_fold_epochs", "300", 300),
     ("choose_within_schedule", "True", True),
     ("range_test", "True", True),
     ("refit.enabled", "False", False),

@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline import wording
-from pipeline.cli import search_options
 from pipeline.errors import BadInput, Interrupted
 from pipeline.search import search
-from pipeline.study_file import load_study
-from pipeline.workers import Crew
-from tests.tiny_study import StopAt, bits, client, runs_of, tiny, write_study
+from tests.tiny_study import StopAt, bits, client, runs_of, tiny
 
 SCORED = """dict(
     scorers={"roc_auc": "roc_auc", "f": "f1_macro"}, objective=Objective("val_roc_auc"),
@@ -58,21 +55,6 @@ def test_a_scorer_is_searched_on_and_a_killed_search_goes_on_the_same(home, tmp_
     f, error = validated["val_f"].values()
     assert f"val_f {f:.4g} ± {error:.2g}" in found["other metrics"]
     assert search(tiny(home, fields=SCORED)).validated == whole.validated
-
-
-@pytest.mark.long
-def test_two_workers_score_what_one_scores(home, tmp_path_factory):
-    sampler = 'sampler=lambda seed: __import__("optuna").samplers.RandomSampler(seed)'
-    fields = f"{SCORED} | dict({sampler}, budget=Budget(n_trials=4))"
-    alone = search(tiny(tmp_path_factory.mktemp("alone"), fields=fields))
-    study = write_study(home, fields=fields)
-    options = search_options([str(study), "--workers", "2"])
-    spec = load_study(study)
-    result = search(spec, crew=Crew.of(options, spec, home))
-    assert bits(result) == bits(alone)
-    assert result.validated == alone.validated
-    _, trials = runs_of(home)
-    assert all("fold_2/val_f" in run.data.metrics for run in trials)
 
 
 def test_a_mean_over_rows_and_a_refit_by_updates_are_what_the_answer_says(home):

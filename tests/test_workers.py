@@ -38,8 +38,13 @@ FIELDS = """dict(
 )"""
 
 
-def study_in(home: Path) -> Path:
-    path = write_study(home, fields=FIELDS.replace("N_TRIALS", str(N_TRIALS)))
+SCORED = """ | dict(
+    scorers=["roc_auc"], objective=Objective("val_roc_auc"), budget=Budget(n_trials=4),
+)"""
+
+
+def study_in(home: Path, more: str = "") -> Path:
+    path = write_study(home, fields=FIELDS.replace("N_TRIALS", str(N_TRIALS)) + more)
     path.write_text("from optuna.samplers import RandomSampler\n" + path.read_text())
     return path
 
@@ -155,6 +160,19 @@ def test_two_workers_find_what_one_finds(home, alone):
     # Each has trained some.
     logs = [path.read_text() for path in home.glob("mlruns/studies/*/workers/*.log")]
     assert [("trial  " in log) for log in logs] == [True, True]
+
+
+@pytest.mark.long
+def test_two_workers_score_what_one_scores(home, tmp_path_factory):
+    one = tmp_path_factory.mktemp("one")
+    finish(study_in(one, SCORED))
+    with searching(study_in(home, SCORED), "--workers", "2") as search:
+        told, _ = ended(search)
+    kept = ("trial", "n_epochs", "params", "score", "standard_error", "validated")
+    assert {k: told["decision"][k] for k in kept} == {k: answer_in(one)[k] for k in kept}
+    assert "val_roc_auc" in told["decision"]["validated"]
+    _, trials = runs_of(home)
+    assert all("fold_2/val_roc_auc" in run.data.metrics for run in trials)
 
 
 class Stub:
