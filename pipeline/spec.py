@@ -291,10 +291,8 @@ class StudySpec:
         # Fields that came later: at their defaults, a study is the one that it was without them.
         if self.dtype_policy is not None:
             parts["dtype_policy"] = self.dtype_policy
-        for name in (
-            "range_test", "scorers", "validation_batch_size", "operation_threads", "callbacks",
-            "augment",
-        ):  # fmt: skip
+        later = ("range_test", "scorers", "validation_batch_size", "operation_threads")
+        for name in (*later, "callbacks", "augment"):
             if (value := getattr(self, name)) not in (None, False, {}):
                 parts[name] = canonical(value)
         if not self.deterministic:

@@ -30,8 +30,13 @@ def fields(*callbacks: str, more: str = "") -> str:
 
 
 def test_a_search_with_callbacks_streams_says_why_and_logs_the_rates_that_they_set(home):
+    told = home / "told"
+    begin, end = (f"lambda logs: open({str(told)!r}, 'a').write('{each}')" for each in "be")
+    tells = f"{KERAS}.LambdaCallback(on_train_begin={begin}, on_train_end={end})"
     display = Heard()
-    result = search(tiny(home, fields=fields(HOLDS_NOTHING)), display=display)
+    result = search(tiny(home, fields=fields(HOLDS_NOTHING, tells)), display=display)
+    # Two trials, the best one for its end and its models, each with three folds; the refit.
+    assert told.read_text().count("e") == told.read_text().count("b") >= 4 * 3 + 1
     reason = "no compiled epoch can call Python: callbacks and augment"
     assert f"engine stream: {reason}" in display.lines
     decision = json.loads(result.decision_path.read_text())
@@ -54,7 +59,7 @@ def test_a_search_with_callbacks_streams_says_why_and_logs_the_rates_that_they_s
     ids=["goes on", "anew"],
 )
 def test_a_search_that_is_stopped_comes_to_the_same_bits(home, tmp_path_factory, callback, goes_on):
-    of = fields(callback, HOLDS_NOTHING)
+    of = fields(callback, HOLDS_NOTHING, more=", refit=Refit(enabled=False)")
     through = Heard()
     result = search(tiny(home, fields=of), display=through)
     told = [line for line in through.lines if "no snapshot holds" in line]
@@ -71,6 +76,7 @@ def test_a_search_that_is_stopped_comes_to_the_same_bits(home, tmp_path_factory,
     assert len(steps) == len(set(steps))
 
 
+@pytest.mark.long
 def test_files_that_are_decoded_into_a_mapped_file_are_augmented_as_an_array_is(home):
     rows = np.random.default_rng(0).normal(3.0, 2.0, (60, 3))
     for number, row in enumerate(rows):

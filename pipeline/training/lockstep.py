@@ -152,10 +152,9 @@ class LockstepTraining:
     def learning_rate_in(self, n_epochs: int) -> float:
         """Return the learning rate of an epoch's last update, in the first fold."""
         index, fold = next(iter(self._folds.items()))
-        n_metrics = len(self.program.metric_names)
-        if n_epochs <= len(of_fold := self._metrics[index]):
-            for rate in of_fold[n_epochs - 1][n_metrics:]:
-                return float(rate)
+        for metrics in self._metrics[index][n_epochs - 1 : n_epochs]:
+            if len(metrics) > len(self.program.metric_names):
+                return float(metrics[-1])
         schedule = self._schedule_after(n_epochs - 1)
         return float(self._learning_rates(schedule, fold, n_epochs - 1)[-1])
 

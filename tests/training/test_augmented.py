@@ -245,7 +245,7 @@ def test_a_layer_belongs_into_the_model():
         case(dense, augment=NOISE)
 
 
-@pytest.mark.parametrize("mode", ["plain", "stream"])
+@pytest.mark.parametrize("mode", ["plain", pytest.param("stream", marks=pytest.mark.long)])
 def test_layers_that_augment_in_the_model_equal_fit(mode):
     def augmenting(params):
         layers = keras.layers

@@ -14,7 +14,9 @@ from pipeline.schedules import Cosine
 from pipeline.strategy import Ladder
 from pipeline.training import Setup, check_callbacks, fit_on_all_rows, remarks_on_callbacks
 from pipeline.training.models import fold_seed, row_order
+from pipeline.training.recover import Kept, restore
 from pipeline.training.snapshot_file import as_bytes, of_bytes
+from tests.training.fit import some_long
 from tests.training.models import (
     advanced,
     all_curves,
@@ -149,7 +151,12 @@ def scheduler():
 
 @pytest.mark.parametrize(
     "kinds",
-    [[], [scheduler], [Averages], [Nudges, scheduler]],
+    [
+        pytest.param([], marks=pytest.mark.long),
+        pytest.param([scheduler], marks=pytest.mark.long),
+        [Averages],
+        [Nudges, scheduler],
+    ],
     ids=["none", "rates", "averages", "nudges"],
 )
 def test_each_fold_is_told_what_fit_tells_in_the_same_order_with_the_same_logs(kinds):
@@ -201,7 +208,10 @@ def test_callbacks_that_may_hold_something_begin_again():
     training = case_.training(case_.engine("stream"))
     assert not training.resumable
     snapshot = advanced(training, 1).snapshot()
-    assert not case_.training(case_.engine("stream")).fits(snapshot)
+    anew = case_.training(case_.engine("stream"))
+    assert not anew.fits(snapshot)
+    restore(anew, Kept(case_.params, snapshot))
+    assert anew.n_epochs == 0
     (remark,) = remarks_on_callbacks(case_.spec)
     assert "no snapshot holds what Averages may keep" in remark
     assert not remarks_on_callbacks(case(dense, callbacks=lambda: [Nudges(), scheduler()]).spec)
@@ -322,7 +332,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", some_long(WRONG, ["stops training", "freezes a layer", "raises"]))
 def test_what_no_search_can_go_on_with_is_refused_and_spoils_no_other_training(name):
     event, action, why = WRONG[name]
     wrong, right = case(dense, callbacks=does(event, action)), case(dense)
