@@ -100,12 +100,13 @@ class Spending:
     def left(self, finished: Sequence[TrialResult]) -> float:
         """Return the fold-epochs that are left for trials, as far as the budget limits them.
 
-        Where no trial has ended, the refit of a longest one is kept back. One epoch of all folds
-        is looked ahead, as in `over`.
+        Where no trial has ended, what a longest one's answer may take is kept back. One epoch of
+        all folds is looked ahead, as in `over`.
         """
         kept_back = self._kept_back
-        if not any(trial.value is not None for trial in finished) and self.spec.refit.enabled:
-            kept_back = REFIT_FACTOR * self.spec.refit.n_seeds * self.spec.longest_horizon
+        if not any(trial.value is not None for trial in finished):
+            seeds = self.spec.refit.n_seeds if self.spec.refit.enabled else 0
+            kept_back = (self.n_folds + REFIT_FACTOR * seeds) * self.spec.longest_horizon
         left = [self.unspent(self.n_fold_epochs, self.n_updates)]
         # The first legs compile, and say little of the others.
         if self.deadline is not None and len(self._legs) >= MIN_LEGS:
