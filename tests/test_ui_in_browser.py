@@ -92,7 +92,9 @@ def test_the_address_that_a_search_prints_has_its_trials_best_first(browse, resu
     names, outcomes, rates, horizons, epochs, values, errors, seconds = (
         values for _, values in shown.values()
     )
-    in_order = sorted(result.trials, key=lambda trial: trial.value)
+    # The best trial went on after the search, and its run has what it came to.
+    trials = {trial.number: trial for trial in (*result.trials, result.best)}
+    in_order = sorted(trials.values(), key=lambda trial: trial.value)
     assert names == [f"trial {trial.number:03d}" for trial in in_order]
     assert outcomes == [trial.outcome.label for trial in in_order]
     assert [float(rate) for rate in rates] == [t.params["learning_rate"] for t in in_order]
