@@ -45,11 +45,9 @@ class Views:
         every, latest = (
             f"#{self.page_of(experiment_id, which)}&{TRAINING_PAGES}" for which in (TRIALS, LATEST)
         )
-        text = (
-            "Which learning rate, and for how many epochs? Each search is a run, with its trials "
-            f"under it. The latest search: [trials, best first]({latest}), "
-            f"[curves]({latest}&compareRunsMode=CHART). Of all searches: "
-            f"[trials, best first]({every})."
+        text = (  # the UI folds away what is longer than a line
+            f"The latest search: [trials, best first]({latest}), "
+            f"[their curves]({latest}&compareRunsMode=CHART). All searches: [trials]({every})."
         )
         trials = self._view("Trials, best first", "tags.trial LIKE '%'", now_ms)
         return {DESCRIPTION_TAG: text, VIEW_TAG + self._key(TRIALS): trials}
