@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from pipeline import metric_history, optimization, out_of_fold, tracking, training
 from pipeline.curves import FoldCurves
 from pipeline.errors import StoreUnavailable, in_one_line
+from pipeline.paused import drop_states_of_the_last
 from pipeline.results import Outcome, TrialResult, trial_name
 from pipeline.session import Session
 from pipeline.trial_log import TrialLog
@@ -29,6 +29,7 @@ def evaluate(
     try:
         return _evaluated(proposal, session)
     finally:
+        session.snapshots.let_go()
         session.claims.release(proposal.number)
 
 
@@ -39,7 +40,7 @@ def _evaluated(
     session.display.trial_started(proposal.number, proposal.params)
     start = time.perf_counter()
     name, before = trial_name(proposal.number), session.paused_result(proposal.number)
-    if proposal.begin_attempt(session.snapshots.n_epochs(name)) >= MAX_DEATHS:
+    if proposal.begin_attempt(*session.snapshots.trained(name)) >= MAX_DEATHS:
         trial = Training().ended(
             Outcome.FAILED,
             f"{MAX_DEATHS} processes in a row died while they trained this trial, without getting "
@@ -76,17 +77,18 @@ def _evaluated(
         out_of_fold.keep(session.question, result, trial.row_losses)
         metric_history.keep(session.question, result.number, trial.metrics)
     if result.outcome is Outcome.PAUSED:
-        proposal.pause(result)
         proposal.end_attempt()
-        session.drop_snapshots_of_the_last()
+        proposal.pause(result)
+        drop_states_of_the_last(session)
     else:
         proposal.tell(result)
     if result.outcome not in (Outcome.INTERRUPTED, Outcome.PAUSED):
         session.snapshots.drop(name)
     run.end(result, session.spec.objective)
-    if result.outcome is Outcome.INTERRUPTED:
-        with suppress(StoreUnavailable):  # whoever goes on with it asks MLflow what it has
-            session.run.flush()
+    if result.outcome is Outcome.INTERRUPTED or (
+        result.outcome is Outcome.PAUSED and session.is_shared
+    ):
+        session.let_go_of_run(run.run_id)
     session.display.trial_ended(result)
     return result, trial.kept
 

@@ -16,7 +16,7 @@ def complete_runs(session: Session) -> None:
     only just created.
     """
     run, n_completed = session.run, 0
-    run.flush()
+    run.let_go()
     running = run.running()
     for trial in optimization.finished(session.study, session.spec):
         name = trial_name(trial.number)
@@ -24,10 +24,7 @@ def complete_runs(session: Session) -> None:
         run_id = optimization.run_id_of(session.study, trial.number)
         if run_id not in running:
             continue
-        trial_run = run.start_trial(trial.number, trial.params, run_id=run_id)
-        for n_epochs, (timestamp_ms, metrics) in session.unwritten.read(name).items():
-            trial_run.log_epoch(n_epochs, metrics, timestamp_ms=timestamp_ms)
-        trial_run.end(trial, session.spec.objective)
+        session.end_run(trial)
         n_completed += 1
     run.end_all_but(optimization.run_ids(session.study))
     if n_completed:

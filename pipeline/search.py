@@ -28,6 +28,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from pipeline import (
+    asking,
     champion,
     checkpoints,
     decision,
@@ -48,11 +49,12 @@ from pipeline.data_file import with_study_file
 from pipeline.dry_run import cost_of, page
 from pipeline.early_end import EarlyEnd
 from pipeline.ending import Ending
-from pipeline.errors import BadInput, ExitCode, NoResult, StoreUnavailable, require
+from pipeline.errors import ExitCode, NoResult, StoreUnavailable, require
 from pipeline.files import disk_errors
 from pipeline.machine import Ceiling
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
+from pipeline.paused import end_paused
 from pipeline.progress import Display, display_for
 from pipeline.question import Question, pose
 from pipeline.recording import Stores, recording
@@ -103,10 +105,6 @@ def search(
     continues.
     """
     require(n_warm_trials >= 0, "n_warm_trials", "≥ 0", n_warm_trials)
-    if spec.strategy is not None and (if_running == "join" or (crew and crew.n_workers > 1)):
-        raise BadInput(
-            "a study with a strategy must be trained by one process, got several workers"
-        )
     display, stop = display or Display(), StopRequest()
     with stop.listening():
         n_workers = crew.n_workers if crew else 1
@@ -189,18 +187,17 @@ def search_on(
             count_confirmed(session)
             complete_runs(session)
             session.begin()
-            # Nobody takes over from a process that pauses trials.
-            successors = crew if session.climbs is None else None
-            kept, ceiling = None, Ceiling(ceiling_alone_mb(successors))
+            kept, ceiling = None, Ceiling(ceiling_alone_mb(crew))
             if crew is not None and crew.n_workers > 1:
                 supervise(crew, session)
             else:
                 kept = run_trials(session, ceiling)
                 if crew is not None and ceiling.is_reached:
                     supervise(crew, session, because="this process has grown too large: ")
+            end_paused(session)
             with suppress(StoreUnavailable):  # away by now: the answer does not need it
                 complete_runs(session)  # other workers may have died
-            if (early_end := session.early_end()) is not None:
+            if (early_end := asking.early_end(session)) is not None:
                 display.say(f"ended early: {early_end.in_words()}")
             result = answer(session, session.finished.all(), kept, plan, early_end)
         session.unwritten.forget(trial_name(trial.number) for trial in result.trials)

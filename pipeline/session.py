@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,19 @@ import numpy as np
 from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
-from pipeline.early_end import EarlyEnd, Top
 from pipeline.errors import StoreUnavailable
-from pipeline.evidence import equivalent_trials
 from pipeline.metric_history import MetricHistory
 from pipeline.progress import Display
 from pipeline.question import Question
-from pipeline.results import Outcome, TrialResult, ranked, trial_name
+from pipeline.results import TrialResult, trial_name
 from pipeline.schedules import Constant, given, start_times, updates_per_epoch
 from pipeline.snapshots import Snapshots
 from pipeline.spec import StudySpec
 from pipeline.spending import Spending
 from pipeline.unwritten import Unwritten
 
-TOP = "top"
-"""Note on a study: the trials at its top, as they were last seen."""
+SHARED = "shared"
+"""Note on a study: other workers have joined the one that holds it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,110 +125,62 @@ class Session:
             return self.must_stop(*(max(0, each) for each in more))
         budget, n_others = self.spec.budget, 0
         is_limited = budget.max_fold_epochs is not None or budget.max_updates is not None
-        if is_limited and self.climbs is None:  # or there are no others
+        if is_limited and self.climbs is None:  # their steps were counted when this one began
             n_others = len(lockstep.states) * optimization.epochs_begun(
                 self.study, self.spec, but=proposal.number
             )
         n_others_updates = round(n_others * n_updates / n_fold_epochs)
         return self.must_stop(n_fold_epochs + n_others, n_updates + n_others_updates)
 
-    def next_proposal(self) -> optimization.Proposal | None:
-        """Return a trial that nobody is at, or a new one; None when no other one is to begin."""
-        study, claims = self.study, self.claims
-        with claims.asking():
-            ends_early = self._ends_early()
-            if self.climbs is not None:
-                left = self.spending.left(self.finished.all())
-                step = self.climbs.next_step(
-                    is_taken=claims.is_taken, ends_early=ends_early, left=left
-                )
-                return None if step is None else self.climbs.proposal(step, take=claims.take)
-            left = any(not claims.is_taken(trial.number) for trial in optimization.begun(study))
-            if not left and (ends_early or not optimization.n_to_begin(study, self.spec)):
-                return None
-            return optimization.next_proposal(study, self.spec, take=claims.take)
+    def count(self, *, n_here: int = 0) -> None:
+        """Count what was trained by now, by all workers.
 
-    def _ends_early(self) -> bool:
-        """Look at the top once more; say whether it has been unchanged for as long as is stated.
-
-        What was seen is kept with the study, for other workers and sessions; the end is final, as
-        long as the study states no other number.
+        n_here: fold-epochs of that which this process has trained since it last counted
         """
-        stated = self.spec.budget.unchanged_fold_epochs
-        if stated is None:
-            return False
-        before = top = self._top_as_seen()
-        if before.n_unchanged < stated:
-            trials = (*self.finished.all(), *self.paused())
-            top = before.seen(self._top(), sum(trial.n_fold_epochs for trial in trials))
-        if top != before:
-            self.study.set_user_attr(TOP, top.as_plain())
-        if top.n_unchanged < stated:
-            return False
-        self.spending.ended_by = f"unchanged_fold_epochs={stated}"
-        return True
-
-    def _top(self) -> Sequence[int]:
-        if self.climbs is not None:
-            return self.climbs.finalists()
-        trials = ranked(self.finished.all(), self.spec.objective)
-        return equivalent_trials(trials) or () if trials else ()
-
-    def _top_as_seen(self) -> Top:
-        plain = self.study.user_attrs.get(TOP)
-        return Top() if plain is None else Top.of_plain(plain)
-
-    def early_end(self) -> EarlyEnd | None:
-        """Return why the search has ended early, if it has, and what of its budget was left."""
-        stated, top = self.spec.budget.unchanged_fold_epochs, self._top_as_seen()
-        n_trials = optimization.n_to_begin(self.study, self.spec)
-        if stated is None or top.n_unchanged < stated or not n_trials:
-            return None
-        trials = self.finished.all()
-        spent = sum(trial.n_fold_epochs for trial in trials)
-        n_updates = sum(trial.n_updates for trial in trials)
-        n_each = max(1, spent // len(trials))
-        n_saved = round(min(n_trials * n_each, self.spending.unspent(spent, n_updates)))
-        return EarlyEnd(top.trials, top.n_unchanged, n_saved // n_each, n_saved)
+        self.spending.count([*self.finished.all(), *self.paused()], n_here=n_here)
 
     def paused(self) -> list[TrialResult]:
         """Return the trials that are paused, in order of number."""
         return self.climbs.paused() if self.climbs else []
 
+    def at_rest(self) -> list[TrialResult]:
+        """Return those of them that nobody was at when it was left."""
+        return self.climbs.at_rest() if self.climbs else []
+
     def paused_result(self, number: int) -> TrialResult | None:
         """Return what a trial had come to when it paused; None if it is not one that did."""
         return self.climbs.paused_result(number) if self.climbs else None
 
-    def drop_snapshots_of_the_last(self) -> None:
-        """Drop the states of paused trials that others are before, and say so."""
-        assert self.climbs is not None
-        first = self.climbs.in_line()
-        for trial in self.climbs.paused():
-            name = trial_name(trial.number)
-            if trial.number not in first and self.snapshots.has(name):
-                self.snapshots.drop(name)
-                self.display.say(f"trial {trial.number} is far from going on: its state is dropped")
+    @property
+    def is_shared(self) -> bool:
+        """Whether other workers train the study's trials beside this one, or did once."""
+        return self.run.is_joined or SHARED in self.study.user_attrs
 
-    def end_paused(self) -> None:
-        """End the trials that are still paused when the search is over, as pruned ones.
+    def open_run(
+        self, number: int, params: Mapping[str, Any], run_id: str | None
+    ) -> tracking.TrialRun:
+        """Open a trial's run in MLflow, or its new one.
 
-        MLflow first: if this process dies in between, they are paused, and ended by the next one.
+        run_id: of its run by now. Another worker may have logged in it since this one did.
         """
-        assert self.climbs is not None
-        ended = [
-            replace(trial, outcome=Outcome.PRUNED, reason=f"{trial.reason}: others were better")
-            for trial in self.climbs.paused()
-        ]
-        for trial in ended:
-            run_id = optimization.run_id_of(self.study, trial.number)
-            run = self.run.start_trial(trial.number, trial.params, run_id=run_id)
-            run.end(trial, self.spec.objective)
-        if ended:
-            with suppress(StoreUnavailable):  # said at the end, when all else is done
-                self.run.flush()
-            self.display.say(f"{len(ended)} trial(s) that were paused are not trained further")
-        for trial in ended:
-            self.climbs.end(trial)
+        if run_id is not None and self.is_shared:
+            self.let_go_of_run(run_id)
+        return self.run.start_trial(number, params, run_id=run_id)
+
+    def let_go_of_run(self, run_id: str) -> None:
+        """Let MLflow have what was logged of a trial: whoever goes on with it asks what it has."""
+        with suppress(StoreUnavailable):  # said at the end
+            self.run.let_go(run_id)
+
+    def end_run(self, trial: TrialResult) -> None:
+        """Let a trial's run have all its epochs, also those of a process that died, and its end."""
+        run_id = optimization.run_id_of(self.study, trial.number)
+        run = self.run.start_trial(trial.number, trial.params, run_id=run_id)
+        for n_epochs, (timestamp_ms, metrics) in self.unwritten.read(
+            trial_name(trial.number)
+        ).items():
+            run.log_epoch(n_epochs, metrics, timestamp_ms=timestamp_ms)
+        run.end(trial, self.spec.objective)
 
     def leave(self) -> None:
         """Leave everything so that the same command continues: for a process that must end now."""

@@ -79,6 +79,10 @@ class Snapshots:
         if self._current is not None:
             self.keep(*self._current, now=True)
 
+    def let_go(self) -> None:
+        """Take it that nothing is being trained here: others may go on with what was kept."""
+        self._current = None
+
     def restore(self, name: str, lockstep: LockstepTraining) -> bool:
         """Put back what was kept under this name; return whether there was anything.
 
@@ -111,13 +115,19 @@ class Snapshots:
         """Whether anything was kept under this name."""
         return self._path(name).exists()
 
-    def n_epochs(self, name: str) -> int:
-        """Return the epochs of what was kept under this name, 0 where nothing readable was."""
+    def trained(self, name: str) -> tuple[int, int]:
+        """Return epochs and fold-epochs of what was kept under this name, 0 if nothing readable.
+
+        Folds that are behind may have caught up by some: no epochs, but fold-epochs.
+        """
         path = self._path(name)
         try:
-            return of_bytes(path.read_bytes())[0].n_epochs if path.exists() else 0
+            snapshot = of_bytes(path.read_bytes())[0] if path.exists() else None
         except (OtherVersion, Unreadable):
-            return 0
+            snapshot = None
+        if snapshot is None:
+            return 0, 0
+        return snapshot.n_epochs, sum(len(metrics) for metrics in snapshot.metrics.values())
 
     def drop(self, name: str) -> None:
         """Remove what was kept under this name: its training has ended."""

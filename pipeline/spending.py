@@ -39,6 +39,7 @@ class Spending:
     _searched: tuple[int, int] = field(default=(0, 0), init=False)
     _kept_back: float = field(default=0.0, init=False)
     _besides: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
+    _underway: tuple[int, int] = field(default=(0, 0), init=False)
 
     def __post_init__(self) -> None:
         self._start = self._counted_at = self.clock()
@@ -47,13 +48,15 @@ class Spending:
 
     @property
     def n_fold_epochs(self) -> int:
-        """Of finished trials, and of what was trained for the answer."""
-        return self._searched[0] + sum(n for n, _ in self._besides.values())
+        """Of trials that ended or paused, of steps underway, and of training for the answer."""
+        n_besides = sum(n for n, _ in self._besides.values())
+        return self._searched[0] + self._underway[0] + n_besides
 
     @property
     def n_updates(self) -> int:
         """Of the same."""
-        return self._searched[1] + sum(n for _, n in self._besides.values())
+        n_besides = sum(n for _, n in self._besides.values())
+        return self._searched[1] + self._underway[1] + n_besides
 
     def count(self, trials: Sequence[TrialResult], *, n_here: int = 0) -> None:
         """Count what was trained of the trials, of all sessions and workers.
@@ -65,12 +68,22 @@ class Spending:
             sum(trial.n_fold_epochs for trial in trials),
             sum(trial.n_updates for trial in trials),
         )
+        self._underway = (0, 0)
         self._n_here += n_here
         now = self.clock()
         if n_here:
             self._legs.append((now - self._counted_at) / n_here)
         self._counted_at = now
         self._keep_back_for(next(iter(ranked(trials, self.spec.objective)), None))
+
+    def count_underway(self, n_fold_epochs: int) -> None:
+        """Count the steps of paused trials that other workers are at as if they were over.
+
+        Those that are begun after this find their own place in the budget beside this worker's.
+        """
+        self._underway = (0, 0)
+        per_epoch = self.n_updates / self.n_fold_epochs if self.n_fold_epochs else 0.0
+        self._underway = (n_fold_epochs, round(n_fold_epochs * per_epoch))
 
     def count_besides(self, what: str, n_fold_epochs: int, n_updates: int) -> None:
         """Count what was trained for the answer, in whichever session, instead of what `what` was.

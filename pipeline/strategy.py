@@ -186,7 +186,7 @@ class Strategy:
         horizon: of a new trial
         can_begin: whether there may be a new one
         ends_early: whether only the finalists are to be finished
-        left: fold-epochs left of the budget
+        left: fold-epochs left of the budget, those of what is being trained taken off
         """
         last, finalists = len(self.rungs), self.finalists(standings)
         kept_back = {each.number: self._rest(each, n_folds) for each in finalists}
@@ -198,6 +198,8 @@ class Strategy:
         is_possible = (can_begin or step.number is not None) and not ends_early
         if is_possible and needed + more <= left:
             return step
+        if any(each.is_climbing and each.rung + 1 < last for each in standings):
+            return None  # it may yet be better than they are
         has_arrived = any(each.rung + each.is_climbing == last for each in standings)
         for each in finalists:
             # What is left may be an estimate, and without any there would be no answer.

@@ -19,7 +19,7 @@ class TrialLog:
         self._proposal, self._session = proposal, session
         self._known = proposal.note.get("mlflow_run")
         self._opening = session.beside.submit(
-            session.run.start_trial, proposal.number, proposal.params, run_id=self._known
+            session.open_run, proposal.number, proposal.params, self._known
         )
         self._run: tracking.TrialRun | None = None
         self._lockstep: training.LockstepTraining | None = None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
 
-from pipeline import optimization, training
+from pipeline import asking, optimization, training
 from pipeline.batch import StopRequest, Waiting, is_held
 from pipeline.budget import Budget
 from pipeline.errors import Interrupted, StudyFailed
@@ -24,7 +24,7 @@ from pipeline.question import Question
 from pipeline.range_test import as_begun
 from pipeline.recording import POLL_SECS, Stores, joining
 from pipeline.results import Outcome, TrialResult
-from pipeline.session import Session, engine_of
+from pipeline.session import SHARED, Session, engine_of
 
 
 def run_trials(session: Session, ceiling: Ceiling) -> training.Kept | None:
@@ -34,41 +34,39 @@ def run_trials(session: Session, ceiling: Ceiling) -> training.Kept | None:
     Returns the states of the best trial, if it was trained here.
     """
     spec, budget = session.spec, session.spec.budget
-    trials = session.finished.all()
-    session.spending.count([*trials, *session.paused()])
-    kept, before = None, {trial.number for trial in trials}
+    session.count()
+    kept, before = None, {trial.number for trial in session.finished.all()}
     while not (session.must_stop() or ceiling.is_reached):
-        proposal = session.next_proposal()
+        proposal = asking.next_proposal(session)
         if proposal is None:
-            if session.climbs or not optimization.begun(session.study):
+            if asking.is_over(session):
                 break
-            # Others are at the last trials: one of them may die.
+            # Others are at the last trials: one of them may die, or pause and go on.
             time.sleep(POLL_SECS)
+            session.count()
             continue
         paused = session.paused_result(proposal.number)
         result, states = evaluate(proposal, session)
         if result.outcome is Outcome.INTERRUPTED:
             break
         trials = session.finished.all()
-        n_here = result.n_fold_epochs - (paused.n_fold_epochs if paused else 0)
-        session.spending.count([*trials, *session.paused()], n_here=n_here)
+        session.count(n_here=result.n_fold_epochs - (paused.n_fold_epochs if paused else 0))
         best = optimization.best(trials, spec)
         if best is not None and best.number == result.number:
             kept = states
         raise_after_failures(trials, before, budget)
         ceiling.look()
-    if session.climbs and session.stop.signal is None:
-        session.end_paused()
     trials = session.finished.all()
     if session.stop.signal is not None:
         raise Interrupted(
             f"{session.stop.signal.name}: stopped after {len(trials)} finished trial(s); "
             "the same command continues"
         )
-    if len(trials) >= budget.n_trials:
+    n_trials = len(trials) + len(session.at_rest())
+    if n_trials >= budget.n_trials:
         session.spending.ended_by = ""
     elif optimization.exhausted(session.study, spec):
-        session.display.say(f"the sampler has no more to propose after {len(trials)} trial(s)")
+        session.display.say(f"the sampler has no more to propose after {n_trials} trial(s)")
     return kept
 
 
@@ -114,6 +112,9 @@ def join(
         study = stores.study_begun_by_another(question)
         if study is None:
             time.sleep(POLL_SECS)
+    # Before all else: what the others log by then, MLflow has when this one trains.
+    if SHARED not in study.user_attrs:
+        study.set_user_attr(SHARED, True)
     with (
         closing(display),
         disk_errors(question.folder),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import optimization, training
+from pipeline.asking import is_over
 from pipeline.batch import GRACE_SECS
 from pipeline.cli import arguments_of
 from pipeline.errors import (
@@ -65,9 +66,7 @@ class Crew:
     def of(cls, options: argparse.Namespace, spec: StudySpec, folder: Path) -> Crew:
         """Return the crew that the command line asks for."""
         n = options.workers
-        if n == "auto" and spec.strategy is not None:
-            n = 1
-        elif n == "auto":
+        if n == "auto":
             n_folds = expected_n_folds(spec.splitter)
             n = n_workers_for(len(training.GPUS), spec.threads, n_folds, spec.budget.n_trials)
         return cls(n, arguments_of(options), folder)
@@ -89,44 +88,48 @@ def supervise(crew: Crew, session: Session, because: str = "") -> None:
     StoreUnavailable when a worker ended with that, or workers go on dying.
     """
     watch = _Watch(session)
-    session.spending.count(session.finished.all())
-    if watch.is_all_done() or session.must_stop():
+    session.count()
+    if is_over(session) or session.must_stop():
         return
     try:
         with _started(crew, session, because) as workers:
-            _attend(workers, watch, session)
+            found_over = _attend(workers, watch, session)
     finally:
         with suppress(StoreUnavailable):  # said when the run ends
             session.run.writer.adopt()
             complete_runs(session)
-    session.spending.count(session.finished.all())
+    session.count()
     session.stop.raise_if_asked()
-    if not watch.is_all_done() and not session.spending.ended_by:
+    if not found_over and not is_over(session):
         raise Interrupted("the workers were asked to stop; the same command continues")
 
 
-def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None:
-    """Tell what the workers do, and replace those that die, until all have ended."""
-    n_finished, n_deaths, asked = watch.look(), 0, False
+def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> bool:
+    """Tell what the workers do, and replace those that die, until all have ended.
+
+    Returns whether one of them found that there is nothing more to do, or to spend.
+    """
+    n_most, n_deaths, asked, found_over = watch.look(), 0, False, False
     while any(worker.is_at_work for worker in workers):
         time.sleep(POLL_SECS)
         if session.stop and not asked:
             asked = True
             for worker in workers:
                 worker.ask_to_stop()
-        if (n_now := watch.look()) > n_finished:
-            n_finished, n_deaths = n_now, 0
+        if (n_now := watch.look()) > n_most:
+            n_most, n_deaths = n_now, 0
         raise_after_failures(session.finished.all(), watch.before, session.spec.budget)
         for worker in workers:
             code = worker.ended()
             if code is None or code == ExitCode.INTERRUPTED:
                 continue
             if code == ExitCode.SUCCESS and worker.ceiling_reached and not worker.budget_over:
-                if not asked and not watch.is_all_done():
+                if not asked and not is_over(session):
                     session.display.say(f"worker {worker.number} has grown too large: renewed")
                     worker.start()
                 continue
             if code == ExitCode.SUCCESS:
+                found_over = True
                 session.spending.ended_by = session.spending.ended_by or worker.budget_over
                 continue
             if code > 0:
@@ -145,6 +148,7 @@ def _attend(workers: Sequence[_Worker], watch: _Watch, session: Session) -> None
                 )
                 worker.start()
     watch.look()
+    return found_over
 
 
 @contextmanager
@@ -268,30 +272,39 @@ class _Watch:
         self.before = frozenset(trial.number for trial in trials)
         self._finished = set(self.before)
         self._begun: dict[int, int] = {}
-
-    def is_all_done(self) -> bool:
-        """Whether no trial is begun, or still to be."""
-        study = self._session.study
-        return not optimization.begun(study) and not optimization.n_to_begin(
-            study, self._session.spec
-        )
+        self._paused = {trial.number: trial.n_fold_epochs for trial in session.paused()}
 
     def look(self) -> int:
-        """Tell what is new; return how many trials have finished without failing."""
+        """Tell what is new; return how many steps of trials have come to their end."""
         session = self._session
+        paused = {trial.number: trial for trial in session.at_rest()}
         for trial in optimization.begun(session.study):
             params = session.spec.params_of(trial.params)
             if not session.spec.sampled_with(params).keys() <= params.keys():
                 continue  # it is being asked for
+            result = paused.get(trial.number)
+            if result and self._paused.get(trial.number) == result.n_fold_epochs:
+                continue
             if trial.number not in self._begun:
                 session.display.trial_started(trial.number, params)
             n_epochs, mean = optimization.last_report(trial, int(params["max_epochs"]))
             if n_epochs > self._begun.get(trial.number, 0):
                 session.display.epoch_ended(trial.number, n_epochs, mean)
             self._begun[trial.number] = n_epochs
+            if result:
+                self._paused[trial.number] = result.n_fold_epochs
+                del self._begun[trial.number]
+                session.display.trial_ended(result)
         for result in session.finished.all():
             if result.number not in self._finished:
                 self._finished.add(result.number)
                 session.display.trial_ended(result)
-        results = session.finished.all()
-        return sum(result.outcome is not Outcome.FAILED for result in results)
+        return self._n_steps()
+
+    def _n_steps(self) -> int:
+        """Return how many trials have ended without failing; rungs that were reached count too."""
+        trials, climbs = self._session.finished.all(), self._session.climbs
+        n_ended = sum(trial.outcome is not Outcome.FAILED for trial in trials)
+        if climbs is None:
+            return n_ended
+        return n_ended * len(climbs.strategy.rungs) + climbs.n_rungs_of_paused()

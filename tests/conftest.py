@@ -1,5 +1,6 @@
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,20 +20,32 @@ def migrated_database(tmp_path_factory) -> Path:
     return home / "mlruns" / "mlflow.db"
 
 
+@pytest.fixture(scope="session")
+def make_home(tmp_path_factory, migrated_database) -> Callable[[str], Path]:
+    """Return a function that makes a project with an empty store, for tests that share it."""
+
+    def make(name: str) -> Path:
+        return with_store(tmp_path_factory.mktemp(name), migrated_database)
+
+    return make
+
+
+def with_store(home: Path, migrated_database: Path) -> Path:
+    (home / "mlruns").mkdir()
+    shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
+    return home
+
+
 @pytest.fixture
 def home(tmp_path: Path, migrated_database: Path) -> Path:
     """Return a project with an empty store."""
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(migrated_database, tmp_path / "mlruns" / "mlflow.db")
-    return tmp_path
+    return with_store(tmp_path, migrated_database)
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory, migrated_database):
+def uninterrupted(make_home):
     """Return the answer of a search that nothing happened to, and each trial's epochs in MLflow."""
-    home = tmp_path_factory.mktemp("uninterrupted")
-    (home / "mlruns").mkdir()
-    shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
+    home = make_home("uninterrupted")
     finish(write_study(home, fields=FIELDS))
     _, children = runs_of(home)
     n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in children}

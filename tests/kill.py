@@ -11,6 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.curves import FoldCurves
+from pipeline.optimization import begun, finished, read_study
+from pipeline.results import Outcome
+from pipeline.study_file import load_study
 from tests.tiny_study import client, runs_of
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -50,6 +54,17 @@ POINTS = {
 """Name → module, function, and when to die: before it, after it, or with half of a file written."""
 
 
+PAUSING_POINTS = {
+    "step": ("pipeline.optimization.climbs", "Climbs.next_step", "after"),
+    "begun": ("pipeline.optimization.climbs", "Climbs.proposal", "after"),
+    "before pause": ("pipeline.optimization.trials", "Proposal.pause", "before"),
+    "after pause": ("pipeline.optimization.trials", "Proposal.pause", "after"),
+    "line up": ("pipeline.optimization.climbs", "Climbs.in_line", "after"),
+    "end of paused": ("pipeline.optimization.climbs", "Climbs.end", "after"),
+}
+"""As `POINTS`, of a search whose trials pause."""
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -57,7 +72,8 @@ def die() -> None:
 def search_and_die(study: Path, point: str, call: int) -> None:
     """Search, and kill this process at the `call`-th call (from 1) of a point."""
     keep_every_epoch()
-    wrap(point, lambda function: _dying(function, POINTS[point][2], call))
+    when = {**POINTS, **PAUSING_POINTS}[point][2]
+    wrap(point, lambda function: _dying(function, when, call))
     run(study)
 
 
@@ -71,7 +87,7 @@ def keep_every_epoch() -> None:
 
 def wrap(point: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Put what `wrapped` makes of a point's function in its place."""
-    module, path, _ = POINTS[point]
+    module, path, _ = {**POINTS, **PAUSING_POINTS}[point]
     owner: Any = importlib.import_module(module)
     *parents, name = path.split(".")
     for parent in parents:
@@ -82,7 +98,6 @@ def wrap(point: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]
 def run(study: Path) -> None:
     """Search to the end."""
     from pipeline.search import search
-    from pipeline.study_file import load_study
 
     search(load_study(study))
 
@@ -126,6 +141,18 @@ def finish(study: Path) -> None:
     assert process.exitcode == 0
 
 
+def curves_in(home: Path) -> dict[int, tuple[dict[str, Any], Outcome, FoldCurves]]:
+    """Return each trial's parameters, outcome and curves; every trial has ended, with curves."""
+    (journal,) = home.glob("mlruns/studies/tiny-*/journal.log")
+    spec = load_study(home / "studies" / "tiny.py")
+    study = read_study(journal, journal.parent.name)
+    assert not begun(study)
+    trials = finished(study, spec)
+    assert [trial.number for trial in trials] == list(range(len(study.get_trials())))
+    assert all(trial.curves for trial in trials)
+    return {t.number: (dict(t.params), t.outcome, t.curves) for t in trials if t.curves}
+
+
 def answer_in(home: Path) -> dict[str, Any]:
     """Return the decision, without what tells one run from another."""
     (path,) = home.glob("mlruns/studies/tiny-*/decision.json")
@@ -153,6 +180,34 @@ def assert_mlflow_tells_the_truth(home: Path, n_epochs: dict[int, int]) -> None:
         assert [metric.step for metric in logged] == list(range(1, n_epochs[number] + 1))
         assert run.data.tags["outcome"]
         assert run.data.metrics["best_val_loss"]
+
+
+def assert_mlflow_has(
+    home: Path, curves: dict[int, tuple[dict[str, Any], Outcome, FoldCurves]]
+) -> None:
+    """Every trial has one finished run, which has every fold's every epoch once; the best has more.
+
+    A trial of one fold has no mean.
+    """
+    store, (parent, children) = client(home), runs_of(home)
+    assert parent.info.status == "FINISHED"
+    assert {run.info.status for run in children} <= {"FINISHED", "KILLED"}
+    finished = [run for run in children if run.info.status == "FINISHED"]
+    assert sorted(int(run.data.tags["trial"]) for run in finished) == sorted(curves)
+    for run in children:
+        if run not in finished:
+            assert "fold_0/val_loss" not in run.data.metrics
+    for run in finished:
+        _, outcome, expected = curves[int(run.data.tags["trial"])]
+        assert run.data.tags["outcome"] == outcome.label
+        for fold, row in zip(expected.folds, expected.values, strict=True):
+            logged = store.get_metric_history(run.info.run_id, f"fold_{fold}/val_loss")
+            assert [point.step for point in logged] == list(range(1, len(logged) + 1))
+            assert [point.value for point in logged[: len(row)]] == row.tolist()
+            assert len(logged) == len(row) or outcome.has_value
+        means = store.get_metric_history(run.info.run_id, "val_loss_mean")
+        assert [point.step for point in means] == list(range(1, len(means) + 1))
+        assert bool(means) == (len(expected.folds) > 1)
 
 
 def search_slowly(study: Path, n_epochs: int, grace_secs: float) -> None:

@@ -16,9 +16,12 @@ from tests.faults import command, ended
 from tests.kill import (
     CONTEXT,
     FIELDS,
+    PAUSING_POINTS,
     POINTS,
     answer_in,
+    assert_mlflow_has,
     assert_mlflow_tells_the_truth,
+    curves_in,
     finish,
     killed,
     search_slowly,
@@ -26,11 +29,11 @@ from tests.kill import (
 from tests.tiny_study import runs_of, write_study
 
 
-def kills(n_kills: int, seed: int) -> list[tuple[str, int]]:
+def kills(n_kills, seed, points=tuple(POINTS), n_calls=5) -> list[tuple[str, int]]:
     """Return points and calls, every point before any comes again."""
     random = np.random.default_rng(seed)
-    names = [name for _ in range(n_kills) for name in random.permutation(list(POINTS))]
-    return [(str(name), int(random.integers(1, 6))) for name in names[:n_kills]]
+    names = [name for _ in range(n_kills) for name in random.permutation(points)]
+    return [(str(name), int(random.integers(1, n_calls + 1))) for name in names[:n_kills]]
 
 
 def assert_as_if_nothing_had_happened(home, uninterrupted, points):
@@ -54,6 +57,56 @@ def test_a_search_that_is_killed_ends_as_if_nothing_had_happened(home, uninterru
 @pytest.mark.parametrize("points", np.array(kills(120, 1), dtype=object).reshape(40, 3, 2).tolist())
 def test_and_so_do_forty_that_are_killed_three_times(home, uninterrupted, points):
     assert_as_if_nothing_had_happened(home, uninterrupted, points)
+
+
+LADDER = """dict(
+    test_size=0.2,
+    strategy=Ladder(rungs=(0.25, 0.5, 0.5, 1), n_finalists=2),
+    pruner=None,
+    space={"learning_rate": FloatDistribution(1e-3, 1e-1, log=True), "max_epochs": 8},
+    budget=Budget(n_trials=6),
+)"""
+
+
+@pytest.fixture(scope="session")
+def uninterrupted_ladder(make_home):
+    """Return the answer and the curves of a search that nothing happened to."""
+    home = make_home("uninterrupted_ladder")
+    finish(write_study(home, fields=LADDER))
+    return answer_in(home), curves_in(home)
+
+
+def assert_ladder_as_if_nothing_had_happened(home, uninterrupted_ladder, points):
+    study = write_study(home, fields=LADDER)
+    for point, call in points:
+        killed(study, point, call)
+    finish(study)
+    answer, curves = uninterrupted_ladder
+    assert answer_in(home) == answer
+    found = curves_in(home)
+    assert found.keys() == curves.keys()
+    for number, (params, outcome, expected) in curves.items():
+        assert found[number][:2] == (params, outcome)
+        np.testing.assert_array_equal(found[number][2].values, expected.values)
+    assert_mlflow_has(home, found)
+    assert not list(home.glob("mlruns/studies/*/snapshots/*.npz"))
+
+
+LADDER_POINTS = [*PAUSING_POINTS, *(each for each in POINTS if each != "ask")]
+
+
+# When a trial pauses, and when folds of one catch up.
+@pytest.mark.parametrize("points", [[("before pause", 2), ("epoch", 16)]])
+def test_so_does_one_whose_trials_pause(home, uninterrupted_ladder, points):
+    assert_ladder_as_if_nothing_had_happened(home, uninterrupted_ladder, points)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "points", np.array(kills(60, 2, LADDER_POINTS, 16), dtype=object).reshape(20, 3, 2).tolist()
+)
+def test_and_twenty_of_those_that_are_killed_three_times(home, uninterrupted_ladder, points):
+    assert_ladder_as_if_nothing_had_happened(home, uninterrupted_ladder, points)
 
 
 def given_up(study, n_epochs, signal_number=signal.SIGTERM):
@@ -153,9 +206,9 @@ def test_a_snapshot_of_another_version_is_kept_and_ends_the_search(home, uninter
     assert_mlflow_tells_the_truth(home, n_epochs)
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [*POINTS.values(), *PAUSING_POINTS.values()])
 def test_every_point_is_a_function_that_exists(point):
-    module, path, _ = POINTS[point]
+    module, path, _ = point
     owner = importlib.import_module(module)
     for name in path.split("."):
         owner = getattr(owner, name)

@@ -167,9 +167,21 @@ def test_a_schedule_that_is_laid_out_for_its_horizon_counts_at_its_end(home):
     assert result.choice.n_epochs == result.choice.horizon
 
 
-def test_several_workers_are_refused_before_anything_is_trained(home):
-    with pytest.raises(BadInput, match="one process"):
-        search(study(home), if_running="join")
+def test_rungs_are_shares_of_a_schedules_own_horizon_and_it_goes_on_where_it_paused(home):
+    """Of two horizons; bit for bit what a training without a pause gives."""
+    horizons = FIELDS.replace('"max_epochs": 8', '"max_epochs": CategoricalDistribution([8, 12])')
+    more = ", schedule=Cosine(), refit=Refit(False)"
+    result = search(tiny(home, fields=horizons.format(ladder="", budget="", more=more)))
+    assert {trial.horizon for trial in result.trials} == {8, 12}
+    for trial in result.trials:
+        is_whole = trial in completed(result)
+        ends = {trial.horizon} if is_whole else {trial.horizon // 4, trial.horizon // 2}
+        assert trial.curves.n_epochs in ends
+    longest = max(completed(result), key=lambda trial: trial.horizon)
+    space = {name: longest.params[name] for name in ("learning_rate", "max_epochs")}
+    fields = f"dict(space={space!r}, schedule=Cosine(), budget=Budget(n_trials=1))"
+    again = search(tiny(home, fields=fields, name="again")).trials[0]
+    np.testing.assert_array_equal(again.curves.values, longest.curves.values)
 
 
 @pytest.mark.parametrize(

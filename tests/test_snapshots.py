@@ -34,7 +34,8 @@ def test_training_goes_on_from_a_file_as_if_it_had_never_stopped(engine, snapsho
     snapshots.keep("trial_000", advanced(CASE.training(engine), 2), now=True)
     going_on = CASE.training(engine)
     assert snapshots.restore("trial_000", going_on)
-    assert going_on.n_epochs == snapshots.n_epochs("trial_000") == 2
+    assert going_on.n_epochs == 2
+    assert snapshots.trained("trial_000") == (2, going_on.n_fold_epochs)
     np.testing.assert_array_equal(all_curves(advanced(going_on, 2)), all_curves(through))
 
 
@@ -44,7 +45,7 @@ def test_what_was_not_kept_or_was_dropped_is_not_there(engine, snapshots):
     snapshots.keep("trial_000", advanced(training, 1), now=True)
     snapshots.drop("trial_000")
     snapshots.drop("trial_000")
-    assert snapshots.n_epochs("trial_000") == 0
+    assert snapshots.trained("trial_000") == (0, 0)
     assert not snapshots.restore("trial_000", CASE.training(engine))
 
 
@@ -100,6 +101,19 @@ def test_another_training_is_not_mistaken_for_this_one(engine, snapshots, said):
     assert len(said) == 2
 
 
+def test_what_others_may_go_on_with_is_not_written_again(engine, snapshots):
+    """At a signal, in a worker that has let a paused trial go."""
+    training = advanced(CASE.training(engine), 1)
+    snapshots.keep("trial_000", training, now=True)
+    advanced(training, 1)
+    snapshots.keep_current()
+    assert snapshots.trained("trial_000")[0] == 2
+    snapshots.let_go()
+    advanced(training, 1)
+    snapshots.keep_current()
+    assert snapshots.trained("trial_000")[0] == 2
+
+
 def test_a_full_disk_costs_the_snapshot_and_not_the_search(engine, snapshots, said, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device")
@@ -111,7 +125,7 @@ def test_a_full_disk_costs_the_snapshot_and_not_the_search(engine, snapshots, sa
         snapshots.keep("trial_000", training, now=True)
     assert said == ["no snapshot could be written: No space left on device"]
     snapshots.keep("trial_000", training, now=True)
-    assert snapshots.n_epochs("trial_000") == 1
+    assert snapshots.trained("trial_000")[0] == 1
 
 
 def test_it_is_written_when_it_is_time_and_rarely_where_that_is_dear(engine, tmp_path, monkeypatch):

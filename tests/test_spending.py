@@ -104,6 +104,19 @@ def test_what_is_left_for_trials_is_what_no_budget_forbids():
     assert budget.left([trial()]) == 20 - kept_back - N_FOLDS
 
 
+def test_steps_that_others_are_at_count_until_what_was_trained_is_counted_again():
+    budget = spending(max_fold_epochs=150)
+    budget.count([trial()])
+    left, n_updates = budget.left([trial()]), budget.n_updates
+    budget.count_underway(20)
+    budget.count_underway(30)
+    assert budget.left([trial()]) == left - 30
+    assert (budget.n_fold_epochs, budget.n_updates) == (50 + 30, n_updates + 7 * 30)
+    assert budget.over(int(left) - 29)
+    budget.count([trial()])
+    assert budget.left([trial()]) == left
+
+
 def test_what_is_left_is_never_cut_short():
     """A step that costs what is left is trained to its end, one fold's as well as all folds'."""
     budget = spending(max_fold_epochs=150)

@@ -100,6 +100,18 @@ def test_finalists_are_finished_when_the_rest_of_the_budget_is_theirs():
     assert ask(left=6) is None
 
 
+def test_finalists_wait_for_what_others_train_below_them():
+    """It may get ahead of them."""
+    ladder = replace(ONE_FOLD, n_finalists=2)
+    ask = partial(ladder.next_step, n_folds=1, horizon=9, can_begin=False)
+    paused = [Standing(n, 9, (0.5, 0.1 * n)) for n in range(2)]
+    below = Standing(2, 9, (0.4,), is_paused=False, is_climbing=True)
+    assert ask([*paused, below]) is None
+    assert ask([*paused, replace(below, losses=(0.4, 0.0), is_climbing=False)]) is not None
+    at_its_end = replace(paused[0], is_paused=False, is_climbing=True)
+    assert ask([at_its_end, paused[1]]) == Step(1, 3)
+
+
 def test_what_finalists_leave_is_for_one_that_may_get_ahead_of_them():
     """If it could be finished."""
     ended = [Standing(n, 9, (0.5, 0.1, 0.1), is_paused=False) for n in range(2)]

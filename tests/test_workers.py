@@ -1,14 +1,8 @@
 """Several processes at one study: started by one of them, or joined; any of them may be killed."""
 
-import contextlib
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,13 +12,22 @@ import pytest
 from pipeline import workers
 from pipeline.budget import Budget
 from pipeline.errors import ExitCode
-from pipeline.optimization import begun, finished, read_study
+from pipeline.optimization import finished
 from pipeline.study_file import load_study
+from tests.crew import (
+    children,
+    claimed,
+    command_of,
+    ended,
+    is_being_trained,
+    searching,
+    stored,
+    two_at_once,
+    until,
+)
 from tests.kill import answer_in, assert_mlflow_tells_the_truth, finish
 from tests.tiny_study import Heard, runs_of, write_study
 
-ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 # What is proposed does not depend on who has finished what by then.
 N_TRIALS = 10
 FIELDS = """dict(
@@ -49,7 +52,6 @@ def study_in(home: Path, more: str = "") -> Path:
     return path
 
 
-COMMAND = ("-m", "pipeline.search")
 # The same command on a machine whose memory every process outgrows.
 LIMITED = (
     "-c",
@@ -58,76 +60,10 @@ LIMITED = (
 )
 
 
-@contextlib.contextmanager
-def searching(
-    study: Path, *arguments: str, start: Sequence[str] = COMMAND
-) -> Iterator[subprocess.Popen[str]]:
-    """Start the command; end it with the block."""
-    with subprocess.Popen(
-        [sys.executable, *start, str(study), "--json", *arguments],
-        cwd=study.parent, env=ENVIRONMENT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
-    """Return what it told at its end, and what it said until then."""
-    told, said = process.communicate(timeout=240)
-    assert "Traceback" not in said, said
-    return json.loads(told), said
-
-
-def until(holds: Callable[[], Any], secs: float = 120) -> Any:
-    deadline = time.monotonic() + secs
-    while not (found := holds()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
-
-
-def stored(study: Path, question: Callable[[Any], Any]) -> Callable[[], Any]:
-    """Return a function that asks Optuna's study something, once it is there."""
-
-    def ask() -> Any:
-        for journal in study.parents[1].glob("mlruns/studies/*/journal.log"):
-            with contextlib.suppress(Exception):  # it is being made
-                return question(read_study(journal, journal.parent.name))
-        return None
-
-    return ask
-
-
-def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in listed if b"pipeline.worker" in command_of(int(child))]
-
-
-def command_of(pid: int) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def claimed(home: Path) -> list[Path]:
-    """Return the locks of the trials that somebody is at."""
-    return list(home.glob("mlruns/studies/*/claims/trial_*.lock"))
-
-
-def is_being_trained(study: Any) -> list[int]:
-    """Return the numbers of trials that have been trained for some epochs and go on."""
-    return [trial.number for trial in begun(study) if len(trial.intermediate_values) > 5]
-
-
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, migrated_database):
+def alone(make_home):
     """Return the answer of one process, and each trial's epochs in MLflow."""
-    home = tmp_path_factory.mktemp("alone")
-    (home / "mlruns").mkdir()
-    shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
+    home = make_home("alone")
     finish(study_in(home))
     _, runs = runs_of(home)
     n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in runs}
@@ -196,13 +132,14 @@ class Stub:
         return ExitCode.SUCCESS
 
 
-@pytest.mark.parametrize(("is_all_done", "n_starts"), [(False, 9), (True, 0)])
+@pytest.mark.parametrize(("is_over", "n_starts"), [(False, 9), (True, 0)])
 def test_a_worker_that_has_grown_is_renewed_while_there_is_work_and_has_not_died(
-    is_all_done, n_starts, monkeypatch
+    is_over, n_starts, monkeypatch
 ):
     monkeypatch.setattr(workers, "POLL_SECS", 0.0)
+    monkeypatch.setattr(workers, "is_over", lambda session: is_over)
     heard, stub = Heard(), Stub(9)
-    watch = SimpleNamespace(look=lambda: 0, before=(), is_all_done=lambda: is_all_done)
+    watch = SimpleNamespace(look=lambda: 0, before=())
     session = SimpleNamespace(
         stop=None,
         display=heard,
@@ -270,16 +207,6 @@ def test_workers_stop_with_their_supervisor(home, alone):
     assert n_finished < N_TRIALS
     finish(study)
     assert_as_alone(home, alone)
-
-
-@contextlib.contextmanager
-def two_at_once(study: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    with (
-        searching(study, "--if-running", "join") as one,
-        searching(study, "--if-running", "join") as other,
-    ):
-        until(lambda: len(claimed(study.parents[1])) == 2)
-        yield [one, other]
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -36,6 +36,18 @@ A single epoch of one fold may be good by chance, and most likely where curves a
 """
 
 
+class _Told(NamedTuple):
+    """What a trial has come to, and its losses by rung."""
+
+    result: TrialResult | None
+    losses: tuple[float, ...]
+
+    @property
+    def rung(self) -> int:
+        """How many rungs it has reached."""
+        return len(self.losses)
+
+
 class Climbs:
     """One study's trials, as its storage says they stand; nothing else is kept.
 
@@ -47,7 +59,7 @@ class Climbs:
     ) -> None:
         self._study, self._spec, self._strategy = study, spec, strategy.of_folds(n_folds)
         self._n_folds, self._longest = n_folds, spec.longest_horizon
-        self._read: dict[int, tuple[Any, tuple[TrialResult, tuple[float, ...]]]] = {}
+        self._read: dict[int, tuple[Any, TrialState, _Told]] = {}
 
     @property
     def strategy(self) -> Strategy:
@@ -66,6 +78,26 @@ class Climbs:
         result = self._result(trial)
         return result if result and result.outcome is Outcome.PAUSED else None
 
+    def at_rest(self) -> list[TrialResult]:
+        """Return those of them that were not left on their way to the next rung."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        resting = {each.number for each in running if self._aim(each) <= self._told(each).rung}
+        return [each for each in self.paused() if each.number in resting]
+
+    def n_rungs_of_paused(self) -> int:
+        """Return how many rungs those that are paused have reached, in all."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return sum(self._told(trial).rung for trial in running)
+
+    def underway(self, is_taken: Callable[[int], bool]) -> int:
+        """Return the fold-epochs of the steps that other workers are at."""
+        return sum(
+            self._strategy.fold_epochs(each.rung + 1, each.horizon, self._n_folds)
+            - self._strategy.fold_epochs(each.rung, each.horizon, self._n_folds)
+            for each in self._standings(is_taken)
+            if each.is_climbing
+        )
+
     def next_step(
         self,
         *,
@@ -77,14 +109,14 @@ class Climbs:
 
         is_taken: whether another worker is at the trial of a number
         ends_early: whether only the finalists are to be finished
-        left: fold-epochs left of the budget
-        A trial that was left in the middle goes on first.
+        left: fold-epochs left of the budget, those of others' steps taken off
+        A trial that was left in the middle goes on first: its step was granted already.
         """
-        standings = self._standings(is_taken)
-        paused = {each.number for each in self.paused()}
-        for each in standings:
-            if each.is_paused and each.number not in paused:
-                return Step(each.number, each.rung + 1)
+        trials = self._begun()
+        standings = [self._standing(trial, is_taken) for trial in trials]
+        for trial, each in zip(trials, standings, strict=True):
+            if each.is_paused and (rung := self._aim(trial)) > each.rung:
+                return Step(each.number, rung)
         return self._strategy.next_step(
             standings,
             n_folds=self._n_folds,
@@ -107,7 +139,7 @@ class Climbs:
         else:
             ranked = places(self._standings())
             proposal = new_proposal(self._study, self._spec, take=take, places=ranked)
-        proposal.rung = step.rung
+        proposal.aim_at(step.rung)
         return proposal
 
     def end(self, result: TrialResult) -> None:
@@ -118,14 +150,16 @@ class Climbs:
         """Return the numbers of the trials that are to be finished, or are."""
         return [each.number for each in self._strategy.finalists(self._standings())]
 
-    def in_line(self) -> set[int]:
+    def in_line(self, is_taken: Callable[[int], bool] = lambda number: False) -> set[int]:
         """Return the numbers of the paused trials that are next to go on, on any rung."""
-        return self._strategy.in_line(self._standings())
+        return self._strategy.in_line(self._standings(is_taken))
+
+    def _begun(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state is not TrialState.WAITING]
 
     def _standings(self, is_taken: Callable[[int], bool] = lambda number: False) -> list[Standing]:
-        trials = self._study.get_trials(deepcopy=False)
-        begun = (trial for trial in trials if trial.state is not TrialState.WAITING)
-        return [self._standing(trial, is_taken) for trial in begun]
+        return [self._standing(trial, is_taken) for trial in self._begun()]
 
     def _standing(
         self, trial: FrozenTrial, is_taken: Callable[[int], bool] = lambda number: False
@@ -136,41 +170,50 @@ class Climbs:
             number=trial.number,
             # One that is being asked for has none yet.
             horizon=int(trial.params.get("max_epochs", self._longest)),
-            losses=self._told(trial)[1],
+            losses=self._told(trial).losses,
             has_failed=trial.state is TrialState.FAIL,
             is_paused=is_running and not is_climbing,
             is_climbing=is_climbing,
         )
 
-    def _result(self, trial: FrozenTrial) -> TrialResult | None:
-        return self._told(trial)[0]
+    def _aim(self, trial: FrozenTrial) -> int:
+        """Return the rung up to which a trial was to be trained when it was last taken up."""
+        return min(int(trial.user_attrs.get(RUNG, 1)), len(self._strategy.rungs))
 
-    def _told(self, trial: FrozenTrial) -> tuple[TrialResult | None, tuple[float, ...]]:
-        """Return what was last told of a trial, and its losses by rung; each note is read once."""
+    def _result(self, trial: FrozenTrial) -> TrialResult | None:
+        return self._told(trial).result
+
+    def _told(self, trial: FrozenTrial) -> _Told:
+        """Return what was last told of a trial; each note is read once, and at its end again."""
         note = trial.user_attrs.get("result")
         if note is None:
-            return None, ()
+            return _Told(None, ())
         known = self._read.get(trial.number)
-        if known is None or known[0] is not note:
+        if known is None or known[0] is not note or known[1] is not trial.state:
             result = result_of(trial, self._spec)
-            losses = self._losses(result, self._rung(trial, result))
-            known = self._read[trial.number] = note, (result, losses)
-        return known[1]
+            told = _Told(result, self._losses(result, self._n_below(trial, result), trial.state))
+            known = self._read[trial.number] = note, trial.state, told
+        return known[2]
 
-    def _rung(self, trial: FrozenTrial, result: TrialResult) -> int:
+    def _n_below(self, trial: FrozenTrial, result: TrialResult) -> int:
         """Return how many rungs below the last one a trial has reached."""
+        n_lower = len(self._strategy.rungs) - 1
         if trial.state is TrialState.RUNNING:
-            return int(trial.user_attrs.get(RUNG, 0))
+            # The strategy may have had more rungs then.
+            return min(int(trial.user_attrs["result"].get(RUNG, 0)), n_lower)
         if result.value is not None:
-            return len(self._strategy.rungs) - 1
+            return n_lower
         # It may be of a session without a strategy.
         if (curves := result.curves) is None:
             return 0
         has_all = len(curves.folds) == self._n_folds
         return self._strategy.rung_of(curves.n_epochs, result.horizon, has_all_folds=has_all)
 
-    def _losses(self, result: TrialResult, rung: int) -> tuple[float, ...]:
-        """Return a trial's loss at each rung: of its one fold, or the mean over all; its value."""
+    def _losses(self, result: TrialResult, rung: int, state: TrialState) -> tuple[float, ...]:
+        """Return a trial's loss at each rung: of its one fold, or the mean over all; its value.
+
+        A process may have died between a trial's value and its end in the study: it has none yet.
+        """
         curves, strategy = result.curves, self._strategy
         if curves is None or strategy.fold not in curves.folds:
             return ()
@@ -183,7 +226,7 @@ class Climbs:
             )
             for each in range(1, rung + 1)
         )
-        if result.value is None:
+        if result.value is None or state is TrialState.RUNNING:
             return losses
         return *losses, float(curves.objective.as_loss(np.array(result.value)))
 

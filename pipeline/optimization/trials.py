@@ -21,7 +21,7 @@ from pipeline.optimization.alike import HORIZON_FREE, study_of_alike
 from pipeline.optimization.ranked import study_of_ranked
 from pipeline.optimization.storage import readable_errors
 from pipeline.optimization.stored import N_SHARES, STATES
-from pipeline.results import TrialResult
+from pipeline.results import Outcome, TrialResult
 from pipeline.spec import StudySpec
 
 WARM_UP_SHARE = 1 / 9
@@ -37,7 +37,8 @@ each would take its point from another layout. How many points are used is kept 
 
 
 RUNG = "rung"
-"""Note on a trial: how many rungs of the study's strategy it has reached."""
+"""Note on a trial: up to which rung of the study's strategy it is trained. In its result: how many
+rungs it had reached then. Where the two differ it is on its way, or was left there."""
 
 
 class Proposal:
@@ -68,17 +69,18 @@ class Proposal:
         with readable_errors():
             self._trial.set_user_attr(key, value)
 
-    def begin_attempt(self, n_epochs: int) -> int:
+    def begin_attempt(self, n_epochs: int, n_fold_epochs: int) -> int:
         """Note that a process begins to train the trial; return how many died at it in vain.
 
-        n_epochs: what an earlier process left to go on from
+        n_epochs, n_fold_epochs: what an earlier process left to go on from
         A process that got further than the one before did not die in vain.
         """
-        n_epochs = max(n_epochs, self._last_step)
-        before = self.note.get("attempt")
-        deaths = before["deaths"] + 1 if before and n_epochs <= before["n_epochs"] else 0
-        self.write_note("attempt", {"n_epochs": n_epochs, "deaths": deaths})
-        return int(deaths)
+        now = {"n_epochs": max(n_epochs, self._last_step), "n_fold_epochs": n_fold_epochs}
+        before, deaths = self.note.get("attempt"), 0
+        if before and all(n <= before.get(key, 0) for key, n in now.items()):
+            deaths = int(before["deaths"]) + 1
+        self.write_note("attempt", {**now, "deaths": deaths})
+        return deaths
 
     def end_attempt(self) -> None:
         """Note that the process left the trial on purpose, to be continued."""
@@ -117,9 +119,21 @@ class Proposal:
             if step is not None and step > self._last_step:
                 self._report(mean, step)
 
+    def aim_at(self, rung: int) -> None:
+        """Note up to which rung it is trained now: whoever finds it left goes on to there."""
+        self.rung = rung
+        if self.note.get(RUNG) != rung:
+            self.write_note(RUNG, rung)
+
     def tell(self, result: TrialResult) -> None:
-        """Tell Optuna how the trial ended, and keep its result with it."""
-        self.write_note("result", result.as_plain())
+        """Tell Optuna how the trial ended, and keep its result with it.
+
+        One that is interrupted keeps what it had come to on its rung, if it has been on one.
+        """
+        reached = int(self.note.get("result", {}).get(RUNG, 0))
+        if result.outcome is Outcome.INTERRUPTED and reached:
+            return
+        self._keep(result, reached)
         if result.outcome not in STATES:
             return
         study = self._trial.study
@@ -134,8 +148,11 @@ class Proposal:
 
     def pause(self, result: TrialResult) -> None:
         """Keep what a trial has come to on its rung: it may go on."""
-        self.tell(result)
-        self.write_note(RUNG, self.rung)  # last: whoever misses it takes the step again, in vain
+        assert self.rung is not None
+        self._keep(result, self.rung)
+
+    def _keep(self, result: TrialResult, reached: int) -> None:
+        self.write_note("result", {**result.as_plain(), RUNG: reached})
 
     def _report(self, mean: float, step: int) -> None:
         with readable_errors():

@@ -164,6 +164,18 @@ class StudyRun:
         self._trials[trial.run_id] = trial
         return trial
 
+    def let_go(self, *run_ids: str) -> None:
+        """Write everything, and ask MLflow anew when these trials' runs are opened again.
+
+        run_ids: of runs in which other workers may log from now on; of all trials if there is none
+        Raises StoreUnavailable when something is not written.
+        """
+        kept = self._trials.keys()
+        if not run_ids or kept & set(run_ids):
+            self.flush()
+        for run_id in run_ids or tuple(kept):
+            self._trials.pop(run_id, None)
+
     def log_dataset(self, x: Nest, y: Nest, *, name: str, fingerprint: str) -> None:
         """Record the development rows as the run's data set: shape and fingerprint, not content.
 

@@ -61,7 +61,7 @@ def beside() -> Functions:
 
 def functions() -> Functions:
     """Return the parts of a trial in the search's own thread, and their functions."""
-    from pipeline import out_of_fold
+    from pipeline import asking, out_of_fold
     from pipeline.optimization import Finished, Proposal
     from pipeline.session import Session
     from pipeline.snapshots import Snapshots
@@ -78,7 +78,7 @@ def functions() -> Functions:
         "row losses, kept": [(LockstepTraining, "row_losses"), (out_of_fold, "keep")],
         "Optuna: reports and pruning": [(Proposal, "report")],
         "Optuna: ask, tell, notes": [
-            (Session, "next_proposal"),
+            (asking, "next_proposal"),
             (Proposal, "tell"),
             (Proposal, "write_note"),
             (Finished, "all"),
@@ -90,7 +90,7 @@ def functions() -> Functions:
             (LockstepTraining, "snapshot"),
             (Snapshots, "keep"),
             (Snapshots, "restore"),
-            (Snapshots, "n_epochs"),
+            (Snapshots, "trained"),
             (Snapshots, "drop"),
         ],
     }

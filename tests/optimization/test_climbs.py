@@ -3,6 +3,7 @@
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
 from pipeline.budget import Budget
@@ -178,6 +179,24 @@ def test_an_enqueued_trial_is_a_new_one(make_spec, search, open_journal):
     proposal = climbs.proposal(climbs.next_step())
     assert proposal.params["learning_rate"] == 0.05
     assert climbs.next_step() == Step(0, 1)
+
+
+def test_trials_of_different_horizons_are_compared_at_equal_shares_of_them(
+    make_spec, search, open_journal
+):
+    """After one epoch of ten and ten of a hundred; after one each the first would be ahead."""
+    spec = make_spec(max_epochs=IntDistribution(10, 100, step=90), budget=Budget(n_trials=2))
+    rest = {"learning_rate": 0.05, "momentum": 0.5}
+    enqueue(open_journal(spec), [{**rest, "max_epochs": horizon} for horizon in (10, 100)])
+    climbs, _ = search(spec, falling, 0)
+    for losses in ([0.5], [0.9] * 7 + [0.4] * 3):
+        proposal = climbs.proposal(Step(None, 1))
+        curves = FoldCurves(np.array([losses]), spec.objective)
+        n_updates = len(losses)
+        proposal.pause(
+            TrialResult(proposal.number, proposal.params, Outcome.PAUSED, curves, 1.0, n_updates)
+        )
+    assert climbs.next_step() == Step(1, 2)
 
 
 def test_what_is_written_to_a_ranked_study_is_in_the_study(make_spec, open_journal):

@@ -250,10 +250,11 @@ def test_other_samplers_are_never_exhausted(make_spec, open_journal):
 
 
 def test_a_process_that_gets_a_trial_no_further_died_in_vain(spec, open_journal):
-    def began(n_epochs):
-        return next_proposal(open_journal(spec), spec).begin_attempt(n_epochs)
+    def began(n_epochs, n_fold_epochs=0):
+        return next_proposal(open_journal(spec), spec).begin_attempt(n_epochs, n_fold_epochs)
 
     assert [began(n) for n in (0, 0, 0)] == [0, 1, 2]
+    assert [began(0, n) for n in (1, 2, 2)] == [0, 0, 1]  # folds that are behind caught up by one
     assert [began(n) for n in (3, 3)] == [0, 1]  # it got to epoch 3, and not beyond
     next_proposal(open_journal(spec), spec).end_attempt()
     assert began(3) == 0  # it left on purpose
@@ -261,6 +262,6 @@ def test_a_process_that_gets_a_trial_no_further_died_in_vain(spec, open_journal)
 
 def test_reported_epochs_are_progress_too(spec, open_journal):
     proposal = next_proposal(open_journal(spec), spec)
-    assert proposal.begin_attempt(0) == 0
+    assert proposal.begin_attempt(0, 0) == 0
     proposal.report(1, 1.0, horizon_free=True)
-    assert next_proposal(open_journal(spec), spec).begin_attempt(0) == 0
+    assert next_proposal(open_journal(spec), spec).begin_attempt(0, 0) == 0

@@ -45,6 +45,27 @@ def test_what_two_processes_log_of_one_epoch_is_one_point(store, open_study, wri
     assert [point.step for point in found] == [1, 2, 3]
 
 
+def test_a_run_that_was_let_go_is_asked_for_what_others_logged_in_it(store, open_study, writer):
+    """A trial that pauses goes from one process to the other and back: no epoch is there twice."""
+    study = open_study()
+    trial = study.start_trial(3, {})
+    trial.log_epoch(1, epoch(1.0))
+    study.let_go(trial.run_id)
+    with MetricWriter(store.client, interval_secs=60) as slow:
+        other = StudyRun.join(store, slow, **NAMES)
+        assert other is not None
+        again = other.start_trial(3, {}, run_id=trial.run_id)
+        for n_epochs in (1, 2):
+            again.log_epoch(n_epochs, epoch(1.0 / n_epochs))
+        other.let_go(trial.run_id)
+    back = study.start_trial(3, {}, run_id=trial.run_id)
+    for n_epochs in (1, 2, 3):
+        back.log_epoch(n_epochs, epoch(1.0 / n_epochs))
+    study.flush()
+    found = store.client.get_metric_history(trial.run_id, "val_loss_mean")
+    assert [point.step for point in found] == [1, 2, 3]
+
+
 def test_a_run_that_nobody_knows_of_is_ended(store, open_study, writer):
     study = open_study()
     known, unknown = (study.start_trial(number, {}).run_id for number in (1, 2))
