@@ -31,6 +31,7 @@ from pipeline import (
     champion,
     checkpoints,
     decision,
+    nodes,
     optimization,
     range_test,
     review,
@@ -39,7 +40,7 @@ from pipeline import (
     warm_start,
     wording,
 )
-from pipeline.batch import StopRequest, Waiting, only_run_of
+from pipeline.batch import StopRequest, Waiting
 from pipeline.changes import with_options
 from pipeline.cli import check_together
 from pipeline.conclusion import concluded
@@ -51,6 +52,7 @@ from pipeline.ending import Ending
 from pipeline.errors import BadInput, ExitCode, NoResult, StoreUnavailable, require
 from pipeline.files import disk_errors
 from pipeline.machine import Ceiling
+from pipeline.meeting import Meeting
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
 from pipeline.progress import Display, display_for
@@ -86,7 +88,8 @@ def search(
 
     tracking_uri: MLflow's store; None is that of MLFLOW_TRACKING_URI, or else `mlruns/mlflow.db` in
         the study's project
-    storage: Optuna's, a journal file or a URL; None is a journal in the study's folder
+    storage: Optuna's, a journal file or a URL; None is that of OPTUNA_STORAGE, or else a journal in
+        the study's folder
     store_patience_secs: how long a store that is locked or away is tried again. When MLflow's does
         not come back the answer is given all the same, and says what is `unsent`
     n_warm_trials: how many of the best trials of the latest earlier study of this name a new study
@@ -110,19 +113,24 @@ def search(
     display, stop = display or Display(), StopRequest()
     with stop.listening():
         n_workers = crew.n_workers if crew else 1
-        question = pose(spec, n_workers=n_workers, measures=True, say=display.say)
-        plan = None if confirm is None else Plan.of(confirm, question)
         stores = Stores(tracking_uri, storage, store_patience_secs)
+        stores.check()
+        question = pose(
+            spec, n_workers=n_workers, measures=True, begun=stores.bring_record, say=display.say
+        )
+        plan = None if confirm is None else Plan.of(confirm, question)
+        alone = if_running == "join"
+        meeting = stores.meeting_for(question, stop, alone=alone, say=display.say)
         # A process that joins and then answers has its time once.
         timeout = spec.budget.timeout_secs
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = {
             "skip": None,
             "wait": Waiting(display.say, stop),
-            "join": Joining(question, display, stop, stores, deadline),
+            "join": Joining(question, display, stop, stores, meeting, deadline),
         }[if_running]
         return search_on(
-            question, display, stop, stores, plan, n_warm_trials, crew, waiting, deadline
+            question, display, stop, stores, meeting, plan, n_warm_trials, crew, waiting, deadline
         )
 
 
@@ -143,7 +151,8 @@ def nested_search(
 
     def search_inside(question: Question) -> StudyResult:
         stores = Stores(tracking_uri, storage, store_patience_secs)
-        return search_on(question, display, stop, stores)
+        meeting = stores.meeting_for(question, stop, say=display.say)
+        return search_on(question, display, stop, stores, meeting)
 
     with stop.listening():
         return referee(spec, n_folds, search_inside, say=display.say)
@@ -163,6 +172,7 @@ def search_on(
     display: Display,
     stop: StopRequest,
     stores: Stores,
+    meeting: Meeting,
     plan: Plan | None = None,
     n_warm_trials: int = 0,
     crew: Crew | None = None,
@@ -171,8 +181,8 @@ def search_on(
 ) -> StudyResult:
     """Open or create everything that a search works with, and run it."""
     folder = question.folder
-    with closing(display), only_run_of(folder, waiting=waiting), disk_errors(folder):
-        question.record_threads(crew.n_workers if crew else 1)
+    with closing(display), meeting.only_holder(waiting), disk_errors(folder):
+        question.record_threads(n_workers=crew.n_workers if crew else 1)
         question.record_file()
         store, study = stores.opened_for(question, say=display.say)
         question = range_test.begin(study, question, go_on=stop.raise_if_asked, say=display.say)
@@ -183,8 +193,10 @@ def search_on(
         engine = engine_of(study, question, display)
         known = optimization.run_ids(study)
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
-            session = Session.of(question, study, engine, run, display, stop, deadline)
+            nodes.tell_run(study, run)
+            session = Session.of(question, study, engine, run, display, stop, meeting, deadline)
             stop.last_words = session.leave
+            session.fetch_answer()
             count_settled(session)
             count_confirmed(session)
             complete_runs(session)
@@ -216,6 +228,7 @@ def answer(
 ) -> StudyResult:
     """Choose the epoch from the best trial's whole curve, refit, and write it all down."""
     spec, question, run = session.spec, session.question, session.run
+    session.fetch_trials(trials)
     best = optimization.best(trials, spec)
     if best is None:
         raise NoResult(no_result(trials))
@@ -240,7 +253,7 @@ def answer(
     if result.lacks_models:
         result = make_models(result, session, kept)
         record = write_down(result, session)
-    session.snapshots.drop_all("refit_")
+    session.drop_snapshots_of_the_answer()
     if spec.keep_checkpoints:
         checkpoints.keep(result, session, kept)
     if spec.registry is not None:
@@ -271,6 +284,7 @@ def write_down(result: StudyResult, session: Session) -> dict[str, Any]:
         **tracking.provenance(question.home),
     }
     decision.write(result.decision_path, decision.decision(result, record))
+    session.handover.give(result.decision_path)
     return record
 
 

@@ -16,6 +16,7 @@ from pipeline.curves import FoldCurves
 from pipeline.early_end import EarlyEnd, Top
 from pipeline.errors import StoreUnavailable
 from pipeline.evidence import equivalent_trials
+from pipeline.meeting import Claims, Meeting
 from pipeline.metric_history import MetricHistory
 from pipeline.progress import Display
 from pipeline.question import Question
@@ -40,6 +41,7 @@ class Session:
     unwritten: epochs that MLflow may not have yet
     spending: of the budget
     claims: the trials that this process is at
+    handover: of files to nodes that do not share the study's folder
     beside: a thread for what training need not wait for
     finished: the results of all trials that have ended
     climbs: where trials stand that pause, if the study has a strategy
@@ -55,7 +57,8 @@ class Session:
     snapshots: Snapshots
     unwritten: Unwritten
     spending: Spending
-    claims: optimization.Claims
+    claims: Claims
+    handover: tracking.Handover
     finished: optimization.Finished
     beside: Executor
     climbs: optimization.Climbs | None
@@ -69,6 +72,7 @@ class Session:
         run: tracking.StudyRun,
         display: Display,
         stop: StopRequest,
+        meeting: Meeting,
         deadline: float | None = None,
     ) -> Session:
         """Return the session of this process, with what it keeps in the study's folder.
@@ -79,12 +83,16 @@ class Session:
         climbs = None
         if spec.strategy is not None:
             climbs = optimization.Climbs(study, spec, spec.strategy, n_folds)
+        handover = tracking.Handover(
+            None if meeting.shares_folder else run, folder, say=display.say
+        )
         return cls(
             question, study, *engine, run, display, stop,
-            Snapshots(folder / "snapshots", say=display.say),
+            Snapshots(folder / "snapshots", handover=handover, say=display.say),
             Unwritten(folder / "unwritten"),
             Spending(spec, n_folds, deadline),
-            optimization.Claims(folder / "claims"),
+            meeting.claims(study),
+            handover,
             optimization.Finished(study, spec),
             ThreadPoolExecutor(1, thread_name_prefix="beside"),
             climbs,
@@ -119,8 +127,9 @@ class Session:
     ) -> bool:
         """Say whether a signal or the budget ends a trial after this epoch.
 
-        What other workers' trials have had by now counts too.
+        What other workers' trials have had by now counts too. Raises TakenOver.
         """
+        self.claims.check(proposal.number)
         n_fold_epochs, n_updates = lockstep.n_fold_epochs, lockstep.n_updates
         if before := self.paused_result(proposal.number):  # counted up to where it paused
             more = n_fold_epochs - before.n_fold_epochs, n_updates - before.n_updates
@@ -231,6 +240,33 @@ class Session:
             self.display.say(f"{len(ended)} trial(s) that were paused are not trained further")
         for trial in ended:
             self.climbs.end(trial)
+
+    def hand_over(self, result: TrialResult) -> None:
+        """Let MLflow have what other nodes may need of a trial, before they hear of its end."""
+        if self.handover.is_needed:
+            for path in self.question.trial_files(result.number):
+                self.handover.give(path)
+            with suppress(StoreUnavailable):  # kept in this node's folder
+                self.run.flush()
+            self.handover.flush()
+
+    def fetch_trials(self, trials: Iterable[TrialResult]) -> None:
+        """Bring here what the study keeps of trials that other nodes have trained."""
+        for trial in trials:
+            for path in self.question.trial_files(trial.number):
+                if trial.value is not None and not path.exists():
+                    self.handover.fetch(path)
+
+    def fetch_answer(self) -> None:
+        """Bring here what another node has settled and decided, so that it is not made again."""
+        for path in self.question.answer_files:
+            self.handover.fetch(path)
+
+    def drop_snapshots_of_the_answer(self) -> None:
+        """Drop the states of what the answer needed, and on the server those of all nodes."""
+        self.snapshots.drop_all("refit_")
+        self.handover.take_back_all("snapshots")
+        self.handover.flush()
 
     def leave(self) -> None:
         """Leave everything so that the same command continues: for a process that must end now."""

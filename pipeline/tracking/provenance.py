@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -9,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("tensorflow", "keras", "optuna", "mlflow", "scikit-learn", "numpy")
+PACKAGE = Path(__file__).resolve().parents[1]
 GIT_TIMEOUT_SECS = 10.0
 
 
@@ -30,6 +32,18 @@ def provenance(home: Path) -> dict[str, str]:
             continue
     commit = _commit(home)
     return {**tags, "git.commit": commit} if commit else tags
+
+
+def versions() -> dict[str, str]:
+    """Return what must be the same wherever a study is trained, by name.
+
+    Of this program the hash of its source, since not every change is a new version.
+    """
+    code = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        code.update(file.read_bytes())
+    found = {"python": platform.python_version(), "this program": code.hexdigest()[:12]}
+    return {**found, **{name: metadata.version(name) for name in PACKAGES}}
 
 
 def _usable_cpus() -> int:

@@ -67,6 +67,13 @@ class Job:
         return (*module, "--timeout", duration(self.timeout_secs), *self.options)
 
     @property
+    def joins(self) -> bool:
+        """Whether several of it work at one study: it may be started on many nodes at once."""
+        given = [*self.options, ""]
+        pairs = zip(given, given[1:], strict=False)
+        return "--if-running=join" in given or ("--if-running", "join") in pairs
+
+    @property
     def unit_name(self) -> str:
         """The study's name as every scheduler takes it: lower-case letters, digits and "-"."""
         return f"search-{re.sub('[^a-z0-9]+', '-', self.name.lower()).strip('-')}".strip("-")
