@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
@@ -118,10 +119,9 @@ def test_differences_of_two_studies_are_named():
 
 
 @pytest.fixture
-def tracking_server(tmp_path_factory):
-    home = tmp_path_factory.mktemp("server")
-    (home / "mlruns").mkdir()
-    server = Server(home)
+def tracking_server(tmp_path_factory, postgres):
+    name = f"mlflow_{uuid4().hex}"
+    server = Server(tmp_path_factory.mktemp("server"), backend=postgres.new_database(name))
     server.start()
     yield server
     server.stop()

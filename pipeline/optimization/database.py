@@ -17,8 +17,9 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy import create_engine, event, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -114,14 +115,30 @@ class PatientStorage(RDBStorage):
         return None
 
     def set_intermediate_values(self, trial_id: int, values: Mapping[int, float]) -> None:
-        """Store the means at these steps of a trial in one transaction."""
+        """Store the means at these steps of a trial, which Optuna would do one by one.
+
+        Those of a step that is there stay: the trial was trained twice, to the same bits.
+        """
+        kind = models.TrialIntermediateValueModel
 
         def store() -> None:
             with _create_scoped_session(self.scoped_session, True) as session:
-                for step, value in values.items():
-                    self._set_trial_intermediate_value_without_commit(
-                        session, trial_id, step, value
+                trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+                self.check_trial_is_updatable(trial_id, trial.state)
+                there = set(session.scalars(select(kind.step).where(kind.trial_id == trial_id)))
+                rows = []
+                for step in values.keys() - there:
+                    stored, value_type = kind.intermediate_value_to_stored_repr(values[step])
+                    rows.append(
+                        {
+                            "trial_id": trial_id,
+                            "step": step,
+                            "intermediate_value": stored,
+                            "intermediate_value_type": value_type,
+                        }
                     )
+                if rows:
+                    session.execute(insert(kind), rows)
 
         self.tried(store)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -69,9 +70,8 @@ class Job:
     @property
     def joins(self) -> bool:
         """Whether several of it work at one study: it may be started on many nodes at once."""
-        given = [*self.options, ""]
-        pairs = zip(given, given[1:], strict=False)
-        return "--if-running=join" in given or ("--if-running", "join") in pairs
+        pairs = itertools.pairwise(self.options)
+        return "--if-running=join" in self.options or ("--if-running", "join") in pairs
 
     @property
     def unit_name(self) -> str:

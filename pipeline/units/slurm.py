@@ -9,7 +9,6 @@ import shlex
 from pipeline.errors import require
 from pipeline.units.job import Job, commented
 
-
 SEVERAL = [
     "With --array=1-8 eight nodes work at the study: whichever comes first holds it, the others",
     "join it. They share this folder, or a PostgreSQL server (OPTUNA_STORAGE) and a tracking",

@@ -213,6 +213,11 @@ def test_names_are_told_apart_in_locks():
     assert all(-(2**31) <= number < 2**31 for number in lock_key("study", "study-1"))
 
 
+def test_the_password_may_be_in_the_variable_of_the_driver(database, make_spec, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    assert open_study(database.replace(f":{PASSWORD}", ""), "study", make_spec()).trials == []
+
+
 @pytest.mark.parametrize(
     ("address", "reason"),
     [

@@ -88,4 +88,17 @@ def test_a_database_hears_of_epochs_together(make_spec, storages, result_of, mon
     proposal.report(51, 1 / 51, horizon_free=True)
     assert stored() == 50
     proposal.tell(result_of(proposal, spec, [0.5] * 51, Outcome.COMPLETED))
-    assert stored() == 51
+    kept = open_study(storages[1], "study", spec).trials[0].intermediate_values
+    assert kept == {1: 0.9} | {n: 1 / n for n in range(2, 52)}
+
+
+def test_a_database_keeps_what_is_not_finite_and_what_was_there(make_spec, storages):
+    spec = make_spec(100)
+    study = open_study(storages[1], "study", spec)
+    proposal = next_proposal(study, spec)
+    storage = study._storage._backend
+    storage.set_intermediate_values(proposal._trial._trial_id, {1: 0.5, 2: float("nan")})
+    storage.set_intermediate_values(proposal._trial._trial_id, {2: 0.1, 3: float("inf")})
+    kept = study.trials[0].intermediate_values
+    assert (kept[1], kept[3]) == (0.5, float("inf"))
+    assert np.isnan(kept[2])
