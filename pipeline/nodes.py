@@ -93,7 +93,9 @@ def threads_of(storage: str, name: str, *, patience_secs: float) -> list[int]:
         study = optimization.read_study(storage, name, patience_secs=patience_secs)
     except StoreUnavailable:  # it is not there yet
         return []
-    return list(study.user_attrs.get(RECORD, {}).get("threads", ()))
+    threads = study.user_attrs.get(RECORD, {}).get("threads", ())
+    optimization.disconnect(study._storage)
+    return list(threads)
 
 
 def another_study(question: Question, storage: str, who: str) -> BadInput:

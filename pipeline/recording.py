@@ -44,7 +44,7 @@ class Stores:
         Raises BadInput and StoreUnavailable.
         """
         if self._server is not None:
-            optimization.open_database(self._server, self.patience_secs)
+            optimization.disconnect(optimization.open_database(self._server, self.patience_secs))
 
     def meeting_for(
         self,
@@ -105,7 +105,9 @@ class Stores:
             study = optimization.read_study(
                 storage, question.name, patience_secs=self.patience_secs
             )
-            return study if "engine" in study.user_attrs else None
+            if "engine" in study.user_attrs:
+                return study
+            optimization.disconnect(study._storage)
         return None
 
     @property

@@ -7,7 +7,7 @@ from pipeline.optimization.heartbeats import LOOK_SECS, AnotherHeld, HeartbeatCl
 from pipeline.optimization.insight import N_FOR_IMPORTANCES, importances, spans
 from pipeline.optimization.journal import mend_journal
 from pipeline.optimization.queue import best_params, enqueue
-from pipeline.optimization.storage import notes_of, open_study, read_study
+from pipeline.optimization.storage import disconnect, notes_of, open_study, read_study
 from pipeline.optimization.stored import (
     Finished,
     begun,
@@ -38,6 +38,7 @@ __all__ = [
     "begun",
     "best",
     "best_params",
+    "disconnect",
     "enqueue",
     "epochs_begun",
     "exhausted",

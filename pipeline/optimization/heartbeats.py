@@ -191,7 +191,10 @@ class StudyLock:
                     self._connection.execute(text("SELECT 1"))
                     return True
                 self.release()
-            return self._take(connection_to(self._url))
+            connection = connection_to(self._url)
+            if not (is_mine := self._take(connection)):
+                connection.close()
+            return is_mine
 
     def release(self) -> None:
         """Let the lock go, with its connection."""
@@ -215,6 +218,13 @@ class StudyLock:
 
     def _acquire(self) -> bool:
         connection = connection_to(self._url)
+        try:
+            return self._taken_on(connection)
+        finally:
+            if self._connection is not connection:
+                connection.close()
+
+    def _taken_on(self, connection: Any) -> bool:
         since_start = "SELECT extract(epoch FROM now() - pg_postmaster_start_time())"
         # Whoever held it before the server was started may be about to take it again.
         left = RETURN_SECS - float(connection.execute(text(since_start)).scalar() or 0.0)
@@ -226,20 +236,17 @@ class StudyLock:
         looking = {"key": lock_key(f"looking {self._name}")[0]}
         connection.execute(text("SELECT pg_advisory_lock(:key)"), looking)
         if others := self._holders(connection, "<>"):
-            connection.close()
             raise AnotherHeld(others[0])
         is_mine = self._take(connection)
-        if is_mine:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), looking)
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), looking)
         return is_mine
 
     def _take(self, connection: Any) -> bool:
         query = text("SELECT pg_try_advisory_lock(:name, :study)")
-        if not connection.execute(query, self._key).scalar():
-            connection.close()
-            return False
-        self._connection = connection
-        return True
+        is_mine = bool(connection.execute(query, self._key).scalar())
+        if is_mine:
+            self._connection = connection
+        return is_mine
 
     def _holders(self, connection: Any, equal: Literal["=", "<>"]) -> list[str]:
         """Return who holds studies of the name with this signature, or with another one."""

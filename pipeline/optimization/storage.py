@@ -11,7 +11,7 @@ from optuna.storages import BaseStorage, JournalStorage
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, PipelineError, StoreUnavailable
-from pipeline.optimization.database import open_database
+from pipeline.optimization.database import PatientStorage, open_database
 from pipeline.optimization.journal import Journal, mend_journal
 from pipeline.spec import StudySpec
 
@@ -50,11 +50,14 @@ def read_study(storage: str | Path, name: str, *, patience_secs: float = 0.0) ->
     Raises StoreUnavailable when it is not there, or cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    opened = None
     try:
-        return optuna.load_study(study_name=name, storage=storage_at(storage, patience_secs))
+        opened = storage_at(storage, patience_secs)
+        return optuna.load_study(study_name=name, storage=opened)
     except BadInput:
         raise
     except Exception as error:
+        disconnect(opened)
         raise StoreUnavailable(
             f"the study {name} must be in its storage, got {mask_password(str(storage))}: "
             f"{type(error).__name__}: {mask_password(str(error).partition(chr(10))[0])}"
@@ -64,11 +67,17 @@ def read_study(storage: str | Path, name: str, *, patience_secs: float = 0.0) ->
 def notes_of(storage: str | Path, key: str, *, beginning: str) -> list[Any]:
     """Return what studies whose names begin like this keep under a key, where they do."""
     opened = storage_at(storage)
-    names = optuna.get_all_study_names(opened)
-    studies = [
-        optuna.load_study(study_name=n, storage=opened) for n in names if n.startswith(beginning)
-    ]
-    return [study.user_attrs[key] for study in studies if key in study.user_attrs]
+    names = [name for name in optuna.get_all_study_names(opened) if name.startswith(beginning)]
+    notes = [optuna.load_study(study_name=name, storage=opened).user_attrs for name in names]
+    disconnect(opened)
+    return [note[key] for note in notes if key in note]
+
+
+def disconnect(storage: BaseStorage | None) -> None:
+    """Close a database's connections; when it is asked again, it opens new ones."""
+    database = getattr(storage, "_backend", storage)
+    if isinstance(database, PatientStorage):
+        database.engine.dispose()
 
 
 def storage_at(storage: str | Path, patience_secs: float = 0.0) -> BaseStorage:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -26,10 +27,8 @@ def provenance(home: Path) -> dict[str, str]:
         "host.cpus": str(_usable_cpus()),
     }
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             tags[f"version.{package}"] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     commit = _commit(home)
     return {**tags, "git.commit": commit} if commit else tags
 
@@ -43,7 +42,10 @@ def versions() -> dict[str, str]:
     for file in sorted(PACKAGE.rglob("*.py")):
         code.update(file.read_bytes())
     found = {"python": platform.python_version(), "this program": code.hexdigest()[:12]}
-    return {**found, **{name: metadata.version(name) for name in PACKAGES}}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _usable_cpus() -> int:

@@ -1,5 +1,6 @@
 """Workers that share a PostgreSQL server and no folder: a real one."""
 
+import sys
 import threading
 import time
 
@@ -231,6 +232,13 @@ def test_what_waiting_does_not_mend_is_bad_input(address, reason, database, make
         open_study(address(database), "study", make_spec(), patience_secs=30)
     assert time.monotonic() - start < 5
     assert "wr0ng" not in str(error.value)
+    assert PASSWORD not in str(error.value)
+
+
+def test_a_missing_driver_is_bad_input_that_says_what_to_install(monkeypatch, make_spec):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(BadInput, match=r"pip install 'epoch-pipeline\[postgres\]'") as error:
+        open_study(f"postgresql://me:{PASSWORD}@host/study", "study", make_spec())
     assert PASSWORD not in str(error.value)
 
 
