@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import metric_history, optimization, out_of_fold, tracking, training
+from pipeline import handover, metric_history, optimization, out_of_fold, tracking, training
 from pipeline.curves import FoldCurves
 from pipeline.errors import StoreUnavailable, TakenOver, in_one_line
 from pipeline.results import Outcome, TrialResult, trial_name
@@ -78,7 +78,7 @@ def _evaluated(
         out_of_fold.keep(session.question, result, trial.row_losses)
         metric_history.keep(session.question, result.number, trial.metrics)
     if result.outcome is not Outcome.INTERRUPTED:
-        session.hand_over(result)
+        handover.give_trial(session, result)
     if result.outcome is Outcome.PAUSED:
         proposal.pause(result)
         proposal.end_attempt()
@@ -284,7 +284,7 @@ def longer_trial(
         # One that was stopped early would be so again, at the same epoch.
         reaches = trial.curves.n_epochs >= horizon or trial.outcome is Outcome.STOPPED_EARLY
         if reaches and session.engine.is_same_program(trial.params, proposal.params):
-            session.fetch_trials([trial])
+            handover.fetch_trials(session, [trial])
             metrics = metric_history.of_trial(session.question, trial.number)
             if metrics is not None:
                 return trial, metrics

@@ -17,7 +17,8 @@ from pipeline.lazy_rows import stand_in
 from pipeline.meeting import InFolder, InServer, Meeting
 from pipeline.nest import map_parts
 from pipeline.progress import Display
-from pipeline.question import Question
+from pipeline.question import Question, pose
+from pipeline.spec import StudySpec
 
 POLL_SECS = 0.5
 """Between two looks for what another process is about to make."""
@@ -45,6 +46,11 @@ class Stores:
         """
         if self._server is not None:
             optimization.disconnect(optimization.open_database(self._server, self.patience_secs))
+
+    def posed(self, spec: StudySpec, *, n_workers: int, say: Callable[[str], None]) -> Question:
+        """Return the study with its data split, for a search; see `question.pose`."""
+        self.check()
+        return pose(spec, n_workers=n_workers, measures=True, begun=self.bring_record, say=say)
 
     def meeting_for(
         self,

@@ -31,7 +31,7 @@ from pipeline import (
     champion,
     checkpoints,
     decision,
-    nodes,
+    handover,
     optimization,
     range_test,
     review,
@@ -88,8 +88,7 @@ def search(
 
     tracking_uri: MLflow's store; None is that of MLFLOW_TRACKING_URI, or else `mlruns/mlflow.db` in
         the study's project
-    storage: Optuna's, a journal file or a URL; None is that of OPTUNA_STORAGE, or else a journal in
-        the study's folder
+    storage: Optuna's, a journal file or a URL; None is that of OPTUNA_STORAGE, or else a journal
     store_patience_secs: how long a store that is locked or away is tried again. When MLflow's does
         not come back the answer is given all the same, and says what is `unsent`
     n_warm_trials: how many of the best trials of the latest earlier study of this name a new study
@@ -114,13 +113,9 @@ def search(
     with stop.listening():
         n_workers = crew.n_workers if crew else 1
         stores = Stores(tracking_uri, storage, store_patience_secs)
-        stores.check()
-        question = pose(
-            spec, n_workers=n_workers, measures=True, begun=stores.bring_record, say=display.say
-        )
+        question = stores.posed(spec, n_workers=n_workers, say=display.say)
         plan = None if confirm is None else Plan.of(confirm, question)
-        alone = if_running == "join"
-        meeting = stores.meeting_for(question, stop, alone=alone, say=display.say)
+        meeting = stores.meeting_for(question, stop, alone=if_running == "join", say=display.say)
         # A process that joins and then answers has its time once.
         timeout = spec.budget.timeout_secs
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -151,8 +146,7 @@ def nested_search(
 
     def search_inside(question: Question) -> StudyResult:
         stores = Stores(tracking_uri, storage, store_patience_secs)
-        meeting = stores.meeting_for(question, stop, say=display.say)
-        return search_on(question, display, stop, stores, meeting)
+        return search_on(question, display, stop, stores, stores.meeting_for(question, stop))
 
     with stop.listening():
         return referee(spec, n_folds, search_inside, say=display.say)
@@ -193,10 +187,9 @@ def search_on(
         engine = engine_of(study, question, display)
         known = optimization.run_ids(study)
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
-            nodes.tell_run(study, run)
             session = Session.of(question, study, engine, run, display, stop, meeting, deadline)
             stop.last_words = session.leave
-            session.fetch_answer()
+            handover.begin(session)
             count_settled(session)
             count_confirmed(session)
             complete_runs(session)
@@ -228,7 +221,7 @@ def answer(
 ) -> StudyResult:
     """Choose the epoch from the best trial's whole curve, refit, and write it all down."""
     spec, question, run = session.spec, session.question, session.run
-    session.fetch_trials(trials)
+    handover.fetch_trials(session, trials)
     best = optimization.best(trials, spec)
     if best is None:
         raise NoResult(no_result(trials))
@@ -236,6 +229,7 @@ def answer(
     if plan is not None and (found := confirmed(trials, plan, session)):
         best, confirmation = found
     winner = settled(best, kept, session)
+    handover.give_winner(session)
     result = concluded(
         question,
         session.study,
@@ -253,7 +247,7 @@ def answer(
     if result.lacks_models:
         result = make_models(result, session, kept)
         record = write_down(result, session)
-    session.drop_snapshots_of_the_answer()
+    handover.drop_snapshots(session)
     if spec.keep_checkpoints:
         checkpoints.keep(result, session, kept)
     if spec.registry is not None:

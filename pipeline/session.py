@@ -241,33 +241,6 @@ class Session:
         for trial in ended:
             self.climbs.end(trial)
 
-    def hand_over(self, result: TrialResult) -> None:
-        """Let MLflow have what other nodes may need of a trial, before they hear of its end."""
-        if self.handover.is_needed:
-            for path in self.question.trial_files(result.number):
-                self.handover.give(path)
-            with suppress(StoreUnavailable):  # kept in this node's folder
-                self.run.flush()
-            self.handover.flush()
-
-    def fetch_trials(self, trials: Iterable[TrialResult]) -> None:
-        """Bring here what the study keeps of trials that other nodes have trained."""
-        for trial in trials:
-            for path in self.question.trial_files(trial.number):
-                if trial.value is not None and not path.exists():
-                    self.handover.fetch(path)
-
-    def fetch_answer(self) -> None:
-        """Bring here what another node has settled and decided, so that it is not made again."""
-        for path in self.question.answer_files:
-            self.handover.fetch(path)
-
-    def drop_snapshots_of_the_answer(self) -> None:
-        """Drop the states of what the answer needed, and on the server those of all nodes."""
-        self.snapshots.drop_all("refit_")
-        self.handover.take_back_all("snapshots")
-        self.handover.flush()
-
     def leave(self) -> None:
         """Leave everything so that the same command continues: for a process that must end now."""
         self.snapshots.keep_current()

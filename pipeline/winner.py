@@ -100,9 +100,6 @@ def settled(best: TrialResult, kept: training.Kept | None, session: Session) -> 
             session.run.flush()
         # What is settled is not trained again: by now its epochs are in MLflow.
         _save(winner, best, session.question)
-        for path in session.question.answer_files:
-            if path.exists():
-                session.handover.give(path)
     name = f"winner_{best.number:03d}"
     session.snapshots.drop_all("winner_", but=name if winner.cut else None)
     return winner

@@ -18,9 +18,9 @@ from pipeline.optimization import StudyLock, read_study
 from pipeline.search import search
 from tests import kill
 from tests.postgres import PASSWORD, running_server
+from tests.server import ENVIRONMENT, Server
 from tests.test_workers import N_TRIALS, children, study_in, until
 from tests.tiny_study import bits, tiny, write_study
-from tests.tracking_server import ENVIRONMENT, Server
 
 PATIENCE_SECS = 2.0
 
