@@ -35,7 +35,7 @@ MAY_DIFFER = (
 
 POLL_SECS = 0.5
 INTRODUCTION_SECS = 5.0
-"""A holder introduces itself so long after it has got the lock, at most."""
+"""Within which a process that has got the lock says who it is."""
 
 
 def introduce(study: Any, question: Question) -> None:
@@ -70,21 +70,29 @@ def run_elsewhere(study: Any, store: tracking.Store) -> BadInput | None:
 
 
 def check_versions(study: Any) -> None:
-    """Raise BadInput, by name, when this node has other versions than the study's holder."""
-    about = study.user_attrs.get(RECORD)
-    if about is None:  # a holder that has begun to open the study
-        return
+    """Raise BadInput, by name, when this node has other versions than the study's holder.
+
+    What is written may be of the holder before, so it is looked at again for a while.
+    """
+    deadline = time.monotonic() + INTRODUCTION_SECS
+    while wrong := _other_versions(study.user_attrs.get(RECORD)):
+        if time.monotonic() >= deadline:
+            raise BadInput(f"all nodes must have the same versions, got {wrong}")
+        time.sleep(POLL_SECS)
+
+
+def _other_versions(about: Mapping[str, Any] | None) -> str:
+    """Return in what this node differs from a holder, in words; "" where it does not."""
+    if about is None:
+        return ""
     mine = tracking.versions()
     wrong = [
         f"{name} {mine.get(name, 'missing')} here and {theirs} there"
         for name, theirs in about["versions"].items()
         if mine.get(name) != theirs
     ]
-    if wrong:
-        raise BadInput(
-            f"all nodes must have the same versions, got on {platform.node()}, which joins "
-            f"{about['host']}: {', '.join(wrong)}"
-        )
+    who = f"on {platform.node()}, which joins {about['host']}"
+    return f"{who}: {', '.join(wrong)}" if wrong else ""
 
 
 def threads_of(storage: str, name: str, *, patience_secs: float) -> list[int]:

@@ -143,9 +143,11 @@ def joining(
         start = time.monotonic()
         while (run := tracking.StudyRun.join(store, writer, **names)) is None:
             stop.raise_if_asked()
-            if wrong := nodes.run_elsewhere(study, store):
+            waited = time.monotonic() - start
+            # Until then what is written may be of the holder before.
+            if waited > nodes.INTRODUCTION_SECS and (wrong := nodes.run_elsewhere(study, store)):
                 raise wrong
-            if time.monotonic() - start > patience_secs:
+            if waited > max(patience_secs, 2 * nodes.INTRODUCTION_SECS):
                 raise StoreUnavailable(f"{store.address} has no run of this study to join")
             time.sleep(POLL_SECS)
         yield run

@@ -96,6 +96,7 @@ def test_versions_that_differ_are_named_with_both_nodes(monkeypatch):
     monkeypatch.setattr(
         "pipeline.tracking.versions", lambda: {"keras": "3.15.1", "optuna": "5.0.0"}
     )
+    monkeypatch.setattr("pipeline.nodes.INTRODUCTION_SECS", 0.0)
     check_versions(Study(keras="3.15.1", optuna="5.0.0"))
     with pytest.raises(BadInput, match=r"on second, which joins head: keras 3\.15\.1 here and 3"):
         check_versions(Study(keras="3.14.0", optuna="5.0.0"))
