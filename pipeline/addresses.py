@@ -11,6 +11,11 @@ def tracking_uri_of(given: str | None) -> str | None:
     return given or os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
+def storage_of(given: str | None) -> str | None:
+    """Return Optuna's storage that was given, or else its variable's; None for the default."""
+    return given or os.environ.get("OPTUNA_STORAGE") or None
+
+
 def mask_password(text: str) -> str:
     """Return a URL, or a text with URLs in it, with every password and token as ***."""
     text = re.sub(r"://([^/\s:@]*):\S*@", r"://\1:***@", text)

@@ -104,6 +104,10 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal is not None
 
+    def ask(self) -> None:
+        """Ask for it without a signal, as if SIGTERM had come; no epoch is given up."""
+        self.signal = signal.SIGTERM
+
     def raise_if_asked(self) -> None:
         """Raise Interrupted when a signal has come."""
         if self.signal is not None:

@@ -198,8 +198,10 @@ def add_study(parser: argparse.ArgumentParser) -> None:
         "may be repeated",
     )
     parser.add_argument(
-        "--storage", metavar="URI", help="Optuna's: a journal file or a database URL"
-    )
+        "--storage", metavar="URI",
+        help="Optuna's: a journal file or a database URL (default: that of OPTUNA_STORAGE, or else "
+        "a journal in the study's folder)",
+    )  # fmt: skip
     add_store_patience(parser)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline import training
-from pipeline.addresses import mask_password, tracking_uri_of
+from pipeline.addresses import mask_password, storage_of, tracking_uri_of
 from pipeline.machine import places
 from pipeline.placement import STATES_PER_FOLD, place, size
 from pipeline.progress import duration
@@ -52,7 +52,7 @@ def cost_of(
         "expected": f"{work.n_fold_epochs:,.0f} fold-epochs after pruning and early stopping, "
         f"{work.n_programs} compiled program(s), {duration(measured.timing.search_secs(work))}",
         "MLflow": mask_password(store),
-        "Optuna": mask_password(str(storage or question.folder / "journal.log")),
+        "Optuna": mask_password(str(storage_of(storage) or question.folder / "journal.log")),
         "decision": str(question.folder / "decision.json"),
         **({"mind": "; ".join(said[1:])} if said[1:] else {}),  # the first names the study
     }

@@ -72,6 +72,13 @@ class StoreUnavailable(PipelineError):  # noqa: N818
     exit_code = ExitCode.STORE_UNAVAILABLE
 
 
+class TakenOver(PipelineError):  # noqa: N818
+    """Another worker has taken up this one's trial, as that of a worker that was silent too long.
+
+    It ends no search: this worker leaves the trial to the other one.
+    """
+
+
 class Interrupted(PipelineError):  # noqa: N818
     """A signal asked the search to stop; the same command continues it."""
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import metric_history, optimization, out_of_fold, tracking, training
+from pipeline import handover, metric_history, optimization, out_of_fold, tracking, training
 from pipeline.curves import FoldCurves
-from pipeline.errors import StoreUnavailable, in_one_line
+from pipeline.errors import StoreUnavailable, TakenOver, in_one_line
 from pipeline.paused import drop_states_of_the_last
 from pipeline.results import Outcome, TrialResult, trial_name
 from pipeline.session import Session
@@ -24,7 +24,8 @@ def evaluate(
 ) -> tuple[TrialResult, training.Kept | None]:
     """Train a proposal in its MLflow run and tell Optuna what became of it.
 
-    Returns the result, and the states of its folds where its mean is best.
+    Returns the result, and the states of its folds where its mean is best. Raises TakenOver when
+    another worker has the trial by now.
     """
     try:
         return _evaluated(proposal, session)
@@ -71,11 +72,14 @@ def _evaluated(
         diverged=trial.diverged,
         prefix_of=trial.prefix_of,
     )
+    session.claims.check(proposal.number, now=True)
     if result.outcome is not Outcome.INTERRUPTED:
         session.unwritten.keep(name, run.epochs)
     if result.value is not None:
         out_of_fold.keep(session.question, result, trial.row_losses)
         metric_history.keep(session.question, result.number, trial.metrics)
+    if result.outcome is not Outcome.INTERRUPTED:
+        handover.give_trial(session, result)
     if result.outcome is Outcome.PAUSED:
         proposal.end_attempt()
         proposal.pause(result)
@@ -170,7 +174,7 @@ def train(proposal: optimization.Proposal, session: Session, log: TrialLog, name
             trial.take(lockstep, session)
             assert trial.curves is not None
             proposal.report_again(trial.curves.mean, horizon_free=trial.horizon_free)
-    except StoreUnavailable:
+    except (StoreUnavailable, TakenOver):
         raise
     except Exception as error:  # a proposal may ask for a model that cannot be: others can
         return trial.ended(Outcome.FAILED, in_one_line(error))
@@ -282,6 +286,7 @@ def longer_trial(
         # One that was stopped early would be so again, at the same epoch.
         reaches = trial.curves.n_epochs >= horizon or trial.outcome is Outcome.STOPPED_EARLY
         if reaches and session.engine.is_same_program(trial.params, proposal.params):
+            handover.fetch_trials(session, [trial])
             metrics = metric_history.of_trial(session.question, trial.number)
             if metrics is not None:
                 return trial, metrics

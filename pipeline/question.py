@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pipeline.folds import Folds, are_uneven, split, untrained_classes
 from pipeline.machine import n_cores
 from pipeline.nest import described, is_several
 from pipeline.preprocessing import remarks_on_transformers
+from pipeline.results import trial_name
 from pipeline.set_aside import set_test_rows_aside
 from pipeline.spec import StudySpec
 from pipeline.study_file import WRITTEN_FILE, is_generated, source_of
@@ -59,6 +60,17 @@ class Question:
         return self.home / "mlruns" / "studies" / self.name
 
     @property
+    def answer_files(self) -> tuple[Path, ...]:
+        """What the study keeps of its answer, in the order in which it is found."""
+        names = ("winner.json", "row_losses/winner.npz", "metrics/winner.npz", "decision.json")
+        return tuple(self.folder / name for name in names)
+
+    def trial_files(self, number: int) -> tuple[Path, ...]:
+        """Return where a trial that has a value lies, besides what Optuna knows of it."""
+        name = f"{trial_name(number)}.npz"
+        return tuple(self.folder / folder / name for folder in ("row_losses", "metrics"))
+
+    @property
     def weights(self) -> np.ndarray | None:
         """How much each fold counts in the mean, [n_folds]; None: alike."""
         return self.spec.objective.weights(self.folds.n_validation_rows)
@@ -73,8 +85,8 @@ class Question:
         A convolution's last bits depend on them, so a study keeps those that it began with,
         whatever the number of workers is later.
         """
-        if self.spec.threads is None and self._recorded_threads:
-            return self._recorded_threads[0] or None
+        if self.spec.threads is None and self.recorded_threads:
+            return self.recorded_threads[0] or None
         return threads_of_new(self.spec, n_workers)
 
     @property
@@ -82,15 +94,18 @@ class Question:
         """The threads of one operation, of which the same is true; None is as many as above."""
         if self.spec.operation_threads is not None:
             return self.spec.operation_threads
-        if len(recorded := self._recorded_threads) > 1:
+        if len(recorded := self.recorded_threads) > 1:
             return recorded[1] or None
         return self.found.operation_threads if self.found else None
 
-    def record_threads(self, n_workers: int) -> None:
-        """Keep the threads of a new study. The caller holds its lock."""
-        if not self._recorded_threads:
-            threads = self.threads_for(n_workers) or 0, training.operation_threads() or 0
-            write_whole(self._threads_record, " ".join(map(str, threads)).encode())
+    def record_threads(self, threads: Sequence[int] = (), *, n_workers: int = 1) -> None:
+        """Keep the threads of a new study. The caller holds its lock, or takes part in it.
+
+        threads: that it was begun with on another node; none where it begins here
+        """
+        if not self.recorded_threads:
+            mine = self.threads_for(n_workers) or 0, training.operation_threads() or 0
+            write_whole(self._threads_record, " ".join(map(str, threads or mine)).encode())
 
     def record_file(self) -> None:
         """Keep which file was written for this study's data: `maintain clean` takes it with it.
@@ -104,10 +119,10 @@ class Question:
     @property
     def is_new(self) -> bool:
         """Whether no process has begun with the study yet."""
-        return not self._recorded_threads
+        return not self.recorded_threads
 
     @property
-    def _recorded_threads(self) -> tuple[int, ...]:
+    def recorded_threads(self) -> tuple[int, ...]:
         """What was recorded: folds at once and, once it was told apart, of one operation.
 
         0 is one per core; nothing where the study is new.
@@ -158,6 +173,7 @@ def pose(
     n_workers: int = 1,
     gpu_share: float = 1.0,
     measures: bool = False,
+    begun: Callable[[Question], None] = lambda question: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Question:
     """Load the data, set test rows aside, and check everything that a user can get wrong.
@@ -165,6 +181,7 @@ def pose(
     n_workers: processes that share this machine's cores, if the study is new
     gpu_share: of a GPU's memory, for this process
     measures: find out how a new study is best trained, as far as that must be known by now
+    begun: brings here what another node has recorded of the study, before it is asked for
     Raises BadInput, before anything is trained or written.
     """
     placed: Any = {"gpu_share": gpu_share, "deterministic": spec.deterministic}
@@ -176,6 +193,7 @@ def pose(
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed, spec.splitter)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
+    begun(question)
     threads = question.threads_for(n_workers)
     if measures and question.is_new:
         found = training.found_apart(spec, development, question.folds, threads=threads)

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import optimization, tracking, training
-from pipeline.addresses import tracking_uri_of
+from pipeline import nodes, optimization, tracking, training
+from pipeline.addresses import storage_of, tracking_uri_of
 from pipeline.batch import StopRequest
 from pipeline.errors import Interrupted, StoreUnavailable
 from pipeline.lazy_rows import stand_in
+from pipeline.meeting import InFolder, InServer, Meeting
 from pipeline.nest import map_parts
 from pipeline.progress import Display
-from pipeline.question import Question
+from pipeline.question import Question, pose
+from pipeline.spec import StudySpec
 
 POLL_SECS = 0.5
 """Between two looks for what another process is about to make."""
@@ -28,13 +30,53 @@ class Stores:
 
     tracking_uri: MLflow's store; None is that of MLFLOW_TRACKING_URI, or else `mlruns/mlflow.db` in
         the study's project
-    storage: Optuna's, a journal file or a URL; None is a journal in the study's folder
+    storage: Optuna's, a journal file or a URL; None is that of OPTUNA_STORAGE, or else a journal in
+        the study's folder
     patience_secs: how long a store that is locked or away is tried again
     """
 
     tracking_uri: str | None
     storage: str | None
     patience_secs: float
+
+    def check(self) -> None:
+        """Open a storage that is a server, so that what is wrong with it is said at once.
+
+        Raises BadInput and StoreUnavailable.
+        """
+        if self._server is not None:
+            optimization.disconnect(optimization.open_database(self._server, self.patience_secs))
+
+    def posed(self, spec: StudySpec, *, n_workers: int, say: Callable[[str], None]) -> Question:
+        """Return the study with its data split, for a search; see `question.pose`."""
+        self.check()
+        return pose(spec, n_workers=n_workers, measures=True, begun=self.bring_record, say=say)
+
+    def meeting_for(
+        self,
+        question: Question,
+        stop: StopRequest,
+        *,
+        alone: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Meeting:
+        """Return where the workers of a study meet.
+
+        alone: whether no other study of its name may be held at once, where that can be told
+        """
+        if self._server is None:
+            return InFolder(question)
+        return InServer(question, self._server, self.patience_secs, stop, say, alone=alone)
+
+    def bring_record(self, question: Question) -> None:
+        """Bring here what another node has recorded of a study that is new in this folder."""
+        if self._server is not None and question.is_new:
+            threads = nodes.threads_of(
+                self._server, question.name, patience_secs=self.patience_secs
+            )
+            if threads:
+                question.folder.mkdir(parents=True, exist_ok=True)
+                question.record_threads(threads)
 
     def opened_for(
         self, question: Question, *, say: Callable[[str], None]
@@ -48,6 +90,7 @@ class Stores:
             self._storage_of(question), question.name, question.spec,
             patience_secs=self.patience_secs,
         )  # fmt: skip
+        nodes.introduce(study, question)
         return store, study
 
     def tracking_for(self, question: Question, *, say: Callable[[str], None]) -> tracking.Store:
@@ -68,19 +111,28 @@ class Stores:
             study = optimization.read_study(
                 storage, question.name, patience_secs=self.patience_secs
             )
-            return study if "engine" in study.user_attrs else None
+            if "engine" in study.user_attrs:
+                return study
+            optimization.disconnect(study._storage)
         return None
 
+    @property
+    def _server(self) -> str | None:
+        """The storage, if it is a server on which nodes can meet."""
+        storage = storage_of(self.storage)
+        return storage if storage and optimization.is_server(storage) else None
+
     def _storage_of(self, question: Question) -> str | Path:
-        return self.storage or question.folder / "journal.log"
+        return storage_of(self.storage) or question.folder / "journal.log"
 
 
 @contextmanager
 def joining(
-    stores: Stores, question: Question, display: Display, stop: StopRequest
+    stores: Stores, question: Question, study: Any, display: Display, stop: StopRequest
 ) -> Iterator[tracking.StudyRun]:
     """Take part in a run that another process holds, as soon as that has opened it.
 
+    study: Optuna's
     What the store does not take is kept in a folder of this worker's, for the holder to send.
     """
     store = stores.tracking_for(question, say=display.say)
@@ -91,7 +143,11 @@ def joining(
         start = time.monotonic()
         while (run := tracking.StudyRun.join(store, writer, **names)) is None:
             stop.raise_if_asked()
-            if time.monotonic() - start > patience_secs:
+            waited = time.monotonic() - start
+            # Until then what is written may be of the holder before.
+            if waited > nodes.INTRODUCTION_SECS and (wrong := nodes.run_elsewhere(study, store)):
+                raise wrong
+            if waited > max(patience_secs, 2 * nodes.INTRODUCTION_SECS):
                 raise StoreUnavailable(f"{store.address} has no run of this study to join")
             time.sleep(POLL_SECS)
         yield run

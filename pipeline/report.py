@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import confirm, decision, holdout, optimization, review, training, wording
+from pipeline.addresses import storage_of
 from pipeline.answers import found
 from pipeline.changes import with_options
 from pipeline.conclusion import concluded
@@ -194,7 +195,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     spec = with_options(load_study(options.study), options)
     facts["study"] = spec.name
     question = pose(spec)
-    journal = options.storage or question.folder / "journal.log"
+    journal = storage_of(options.storage) or question.folder / "journal.log"
     if isinstance(journal, Path) and not journal.exists():
         raise NoResult(
             f"study {question.name} must have been searched before it is reported: "

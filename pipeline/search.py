@@ -32,6 +32,7 @@ from pipeline import (
     champion,
     checkpoints,
     decision,
+    handover,
     optimization,
     range_test,
     review,
@@ -40,7 +41,7 @@ from pipeline import (
     warm_start,
     wording,
 )
-from pipeline.batch import StopRequest, Waiting, only_run_of
+from pipeline.batch import StopRequest, Waiting
 from pipeline.changes import with_options
 from pipeline.cli import check_together
 from pipeline.conclusion import concluded
@@ -52,6 +53,7 @@ from pipeline.ending import Ending
 from pipeline.errors import ExitCode, NoResult, StoreUnavailable, require
 from pipeline.files import disk_errors
 from pipeline.machine import Ceiling
+from pipeline.meeting import Meeting
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
 from pipeline.paused import end_paused
@@ -88,7 +90,7 @@ def search(
 
     tracking_uri: MLflow's store; None is that of MLFLOW_TRACKING_URI, or else `mlruns/mlflow.db` in
         the study's project
-    storage: Optuna's, a journal file or a URL; None is a journal in the study's folder
+    storage: Optuna's, a journal file or a URL; None is that of OPTUNA_STORAGE, or else a journal
     store_patience_secs: how long a store that is locked or away is tried again. When MLflow's does
         not come back the answer is given all the same, and says what is `unsent`
     n_warm_trials: how many of the best trials of the latest earlier study of this name a new study
@@ -108,19 +110,20 @@ def search(
     display, stop = display or Display(), StopRequest()
     with stop.listening():
         n_workers = crew.n_workers if crew else 1
-        question = pose(spec, n_workers=n_workers, measures=True, say=display.say)
-        plan = None if confirm is None else Plan.of(confirm, question)
         stores = Stores(tracking_uri, storage, store_patience_secs)
+        question = stores.posed(spec, n_workers=n_workers, say=display.say)
+        plan = None if confirm is None else Plan.of(confirm, question)
+        meeting = stores.meeting_for(question, stop, alone=if_running == "join", say=display.say)
         # A process that joins and then answers has its time once.
         timeout = spec.budget.timeout_secs
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = {
             "skip": None,
             "wait": Waiting(display.say, stop),
-            "join": Joining(question, display, stop, stores, deadline),
+            "join": Joining(question, display, stop, stores, meeting, deadline),
         }[if_running]
         return search_on(
-            question, display, stop, stores, plan, n_warm_trials, crew, waiting, deadline
+            question, display, stop, stores, meeting, plan, n_warm_trials, crew, waiting, deadline
         )
 
 
@@ -141,7 +144,7 @@ def nested_search(
 
     def search_inside(question: Question) -> StudyResult:
         stores = Stores(tracking_uri, storage, store_patience_secs)
-        return search_on(question, display, stop, stores)
+        return search_on(question, display, stop, stores, stores.meeting_for(question, stop))
 
     with stop.listening():
         return referee(spec, n_folds, search_inside, say=display.say)
@@ -161,6 +164,7 @@ def search_on(
     display: Display,
     stop: StopRequest,
     stores: Stores,
+    meeting: Meeting,
     plan: Plan | None = None,
     n_warm_trials: int = 0,
     crew: Crew | None = None,
@@ -169,8 +173,8 @@ def search_on(
 ) -> StudyResult:
     """Open or create everything that a search works with, and run it."""
     folder = question.folder
-    with closing(display), only_run_of(folder, waiting=waiting), disk_errors(folder):
-        question.record_threads(crew.n_workers if crew else 1)
+    with closing(display), meeting.only_holder(waiting), disk_errors(folder):
+        question.record_threads(n_workers=crew.n_workers if crew else 1)
         question.record_file()
         store, study = stores.opened_for(question, say=display.say)
         question = range_test.begin(study, question, go_on=stop.raise_if_asked, say=display.say)
@@ -181,8 +185,9 @@ def search_on(
         engine = engine_of(study, question, display)
         known = optimization.run_ids(study)
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
-            session = Session.of(question, study, engine, run, display, stop, deadline)
+            session = Session.of(question, study, engine, run, display, stop, meeting, deadline)
             stop.last_words = session.leave
+            handover.begin(session)
             count_settled(session)
             count_confirmed(session)
             complete_runs(session)
@@ -213,6 +218,7 @@ def answer(
 ) -> StudyResult:
     """Choose the epoch from the best trial's whole curve, refit, and write it all down."""
     spec, question, run = session.spec, session.question, session.run
+    handover.fetch_trials(session, trials)
     best = optimization.best(trials, spec)
     if best is None:
         raise NoResult(no_result(trials))
@@ -220,6 +226,7 @@ def answer(
     if plan is not None and (found := confirmed(trials, plan, session)):
         best, confirmation = found
     winner = settled(best, kept, session)
+    handover.give_winner(session)
     result = concluded(
         question,
         session.study,
@@ -237,7 +244,7 @@ def answer(
     if result.lacks_models:
         result = make_models(result, session, kept)
         record = write_down(result, session)
-    session.snapshots.drop_all("refit_")
+    handover.drop_snapshots(session)
     if spec.keep_checkpoints:
         checkpoints.keep(result, session, kept)
     if spec.registry is not None:
@@ -268,6 +275,7 @@ def write_down(result: StudyResult, session: Session) -> dict[str, Any]:
         **tracking.provenance(question.home),
     }
     decision.write(result.decision_path, decision.decision(result, record))
+    session.handover.give(result.decision_path)
     return record
 
 

@@ -14,6 +14,7 @@ from pipeline import optimization, out_of_fold, tracking, training
 from pipeline.batch import StopRequest
 from pipeline.curves import FoldCurves
 from pipeline.errors import StoreUnavailable
+from pipeline.meeting import Claims, Meeting
 from pipeline.metric_history import MetricHistory
 from pipeline.progress import Display
 from pipeline.question import Question
@@ -38,6 +39,7 @@ class Session:
     unwritten: epochs that MLflow may not have yet
     spending: of the budget
     claims: the trials that this process is at
+    handover: of files to nodes that do not share the study's folder
     beside: a thread for what training need not wait for
     finished: the results of all trials that have ended
     climbs: where trials stand that pause, if the study has a strategy
@@ -53,7 +55,8 @@ class Session:
     snapshots: Snapshots
     unwritten: Unwritten
     spending: Spending
-    claims: optimization.Claims
+    claims: Claims
+    handover: tracking.Handover
     finished: optimization.Finished
     beside: Executor
     climbs: optimization.Climbs | None
@@ -67,6 +70,7 @@ class Session:
         run: tracking.StudyRun,
         display: Display,
         stop: StopRequest,
+        meeting: Meeting,
         deadline: float | None = None,
     ) -> Session:
         """Return the session of this process, with what it keeps in the study's folder.
@@ -77,12 +81,16 @@ class Session:
         climbs = None
         if spec.strategy is not None:
             climbs = optimization.Climbs(study, spec, spec.strategy, n_folds)
+        handover = tracking.Handover(
+            None if meeting.shares_folder else run, folder, say=display.say
+        )
         return cls(
             question, study, *engine, run, display, stop,
-            Snapshots(folder / "snapshots", say=display.say),
+            Snapshots(folder / "snapshots", handover=handover, say=display.say),
             Unwritten(folder / "unwritten"),
             Spending(spec, n_folds, deadline),
-            optimization.Claims(folder / "claims"),
+            meeting.claims(study),
+            handover,
             optimization.Finished(study, spec),
             ThreadPoolExecutor(1, thread_name_prefix="beside"),
             climbs,
@@ -117,8 +125,9 @@ class Session:
     ) -> bool:
         """Say whether a signal or the budget ends a trial after this epoch.
 
-        What other workers' trials have had by now counts too.
+        What other workers' trials have had by now counts too. Raises TakenOver.
         """
+        self.claims.check(proposal.number)
         n_fold_epochs, n_updates = lockstep.n_fold_epochs, lockstep.n_updates
         if before := self.paused_result(proposal.number):  # counted up to where it paused
             more = n_fold_epochs - before.n_fold_epochs, n_updates - before.n_updates

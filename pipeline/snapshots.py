@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.errors import StoreUnavailable
 from pipeline.files import aside_of, write_whole
+from pipeline.tracking import Handover
 from pipeline.training import LockstepTraining
 from pipeline.training.snapshot_file import OtherVersion, Unreadable, as_bytes, of_bytes
 
@@ -29,6 +30,7 @@ class Snapshots:
     """One study's, in a folder of its own.
 
     every_secs: between two writes, or longer where a write takes more than a hundredth of that
+    handover: to other nodes, if they do not share the folder
     say: where a line for the user goes
     clock: seconds
     """
@@ -38,11 +40,13 @@ class Snapshots:
         folder: Path,
         *,
         every_secs: float = EVERY_SECS,
+        handover: Handover | None = None,
         say: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._every_secs = every_secs
+        self._handover = handover or Handover(None, folder)
         self._say = say
         self._clock = clock
         self._last_write, self._write_secs = clock(), 0.0
@@ -67,6 +71,9 @@ class Snapshots:
             content = as_bytes(lockstep.snapshot(), lockstep.params)
             write_whole(self._path(name), content)
             self._failed = False
+            self._handover.give(self._path(name))
+            if now:
+                self._handover.flush()
         except OSError as error:
             if not self._failed:
                 self._say(f"no snapshot could be written: {error.strerror or error}")
@@ -89,7 +96,7 @@ class Snapshots:
         A file that was cut is dropped, with a line. Raises StoreUnavailable for one of another
         version.
         """
-        path = self._path(name)
+        path = self._fetched(name)
         if not path.exists():
             return False
         try:
@@ -120,19 +127,14 @@ class Snapshots:
 
         Folds that are behind may have caught up by some: no epochs, but fold-epochs.
         """
-        path = self._path(name)
-        try:
-            snapshot = of_bytes(path.read_bytes())[0] if path.exists() else None
-        except (OtherVersion, Unreadable):
-            snapshot = None
-        if snapshot is None:
-            return 0, 0
-        return snapshot.n_epochs, sum(len(metrics) for metrics in snapshot.metrics.values())
+        return _trained_in(self._fetched(name))
 
     def drop(self, name: str) -> None:
         """Remove what was kept under this name: its training has ended."""
         self._current = None
         path = self._path(name)
+        if path.exists():
+            self._handover.take_back(path)
         for each in (path, aside_of(path)):
             each.unlink(missing_ok=True)
 
@@ -143,5 +145,23 @@ class Snapshots:
             if but is None or not path.name.startswith(but):
                 path.unlink(missing_ok=True)
 
+    def _fetched(self, name: str) -> Path:
+        """Return where a snapshot lies; another node may have brought the training further."""
+        path = self._path(name)
+        before = _trained_in(path)
+        self._handover.fetch(path, is_better=lambda file: _trained_in(file) > before)
+        return path
+
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.npz"
+
+
+def _trained_in(path: Path) -> tuple[int, int]:
+    """Return epochs and fold-epochs of a snapshot, 0 where there is none that can be read."""
+    try:
+        snapshot = of_bytes(path.read_bytes())[0] if path.exists() else None
+    except (OtherVersion, Unreadable):
+        snapshot = None
+    if snapshot is None:
+        return 0, 0
+    return snapshot.n_epochs, sum(len(metrics) for metrics in snapshot.metrics.values())

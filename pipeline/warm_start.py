@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline import optimization
+from pipeline.addresses import storage_of
 from pipeline.answers import answers_in
 from pipeline.errors import StoreUnavailable
 from pipeline.evidence import equivalent_epochs
@@ -108,7 +109,7 @@ def _earlier(
 ) -> dict[str, Any] | None:
     """Return what to begin with, of the latest study that has something for this space."""
     for name, answer in _answers(question):
-        journal = storage or question.folder.with_name(name) / "journal.log"
+        journal = storage_of(storage) or question.folder.with_name(name) / "journal.log"
         try:
             ranked = optimization.best_params(journal, name)
         except StoreUnavailable as error:

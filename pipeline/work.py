@@ -1,7 +1,7 @@
 """What every worker does: ask for a trial, train it, tell; until the budget is spent.
 
 A search that runs alone is its own worker. Others may join it, from this machine or from any that
-shares the study's folder and its stores.
+shares the study's folder and its stores, or a server of each; see `meeting.py`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
 
-from pipeline import asking, optimization, training
-from pipeline.batch import StopRequest, Waiting, is_held
+from pipeline import asking, nodes, optimization, training
+from pipeline.batch import StopRequest, Waiting
 from pipeline.budget import Budget
-from pipeline.errors import Interrupted, StudyFailed
+from pipeline.errors import Interrupted, StudyFailed, TakenOver
 from pipeline.evaluation import evaluate
 from pipeline.files import disk_errors
 from pipeline.machine import Ceiling
+from pipeline.meeting import Meeting
 from pipeline.progress import Display
 from pipeline.question import Question
 from pipeline.range_test import as_begun
@@ -46,7 +47,11 @@ def run_trials(session: Session, ceiling: Ceiling) -> training.Kept | None:
             session.count()
             continue
         paused = session.paused_result(proposal.number)
-        result, states = evaluate(proposal, session)
+        try:
+            result, states = evaluate(proposal, session)
+        except TakenOver as error:
+            session.display.say(f"{error}; it is left to that one")
+            continue
         if result.outcome is Outcome.INTERRUPTED:
             break
         trials = session.finished.all()
@@ -95,6 +100,7 @@ def join(
     display: Display,
     stop: StopRequest,
     stores: Stores,
+    meeting: Meeting,
     deadline: float | None = None,
     ceiling: Ceiling | None = None,
 ) -> str:
@@ -107,23 +113,25 @@ def join(
     study = None
     while study is None:
         stop.raise_if_asked()
-        if not is_held(question.folder):
+        if not meeting.is_held():
             return ""
         study = stores.study_begun_by_another(question)
         if study is None:
             time.sleep(POLL_SECS)
+    nodes.check_versions(study)
+    question.folder.mkdir(parents=True, exist_ok=True)
     # Before all else: what the others log by then, MLflow has when this one trains.
     if SHARED not in study.user_attrs:
         study.set_user_attr(SHARED, True)
     with (
         closing(display),
         disk_errors(question.folder),
-        joining(stores, question, display, stop) as run,
+        joining(stores, question, study, display, stop) as run,
     ):
         # Its holder recorded the range before the engine.
         question = as_begun(study, question)
         engine = engine_of(study, question, display)
-        session = Session.of(question, study, engine, run, display, stop, deadline)
+        session = Session.of(question, study, engine, run, display, stop, meeting, deadline)
         stop.last_words = session.leave
         session.begin()
         run_trials(session, ceiling or Ceiling())
@@ -139,10 +147,11 @@ class Joining(Waiting):
         display: Display,
         stop: StopRequest,
         stores: Stores,
+        meeting: Meeting,
         deadline: float | None,
     ) -> None:
         super().__init__(display.say, stop)
-        self._join = functools.partial(join, question, display, stop, stores, deadline)
+        self._join = functools.partial(join, question, display, stop, stores, meeting, deadline)
         self._joined = False
 
     def __call__(self, holder: str) -> None:

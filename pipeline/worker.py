@@ -41,15 +41,17 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     with stop.listening():
         stop_with(options.supervisor)
         spec = with_options(load_study(options.study), options)
-        question = pose(spec, gpu_share=options.gpu_share, say=display.say)
+        stores = Stores(options.tracking_uri, options.storage, options.store_patience)
+        question = pose(
+            spec, gpu_share=options.gpu_share, begun=stores.bring_record, say=display.say
+        )
         if question.name != options.question:
             raise BadInput(
                 f"the study must be the supervisor's, {options.question}, got {question.name}: "
                 "was its file, or its data, changed a moment ago?"
             )
-        stores = Stores(options.tracking_uri, options.storage, options.store_patience)
-        ceiling = Ceiling(options.memory_limit)
-        ended_by = join(question, display, stop, stores, options.until, ceiling)
+        meeting, ceiling = stores.meeting_for(question, stop), Ceiling(options.memory_limit)
+        ended_by = join(question, display, stop, stores, meeting, options.until, ceiling)
     told = {"budget_over": ended_by, "ceiling_reached": ceiling.is_reached}
     return Ending(ExitCode.SUCCESS, facts=told)
 

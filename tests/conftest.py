@@ -1,15 +1,18 @@
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from pipeline.tracking.store import open_store
 from tests.kill import FIELDS, answer_in, finish
+from tests.postgres import Postgres, running_server
 from tests.tiny_study import runs_of, write_study
 
-os.environ.pop("MLFLOW_TRACKING_URI", None)  # of whoever runs the tests: they have their own stores
+for variable in ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE"):
+    os.environ.pop(variable, None)  # of whoever runs the tests: they have their own stores
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +37,19 @@ def with_store(home: Path, migrated_database: Path) -> Path:
     (home / "mlruns").mkdir()
     shutil.copy(migrated_database, home / "mlruns" / "mlflow.db")
     return home
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Return a PostgreSQL server for all tests of the session that do not stop it."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres) -> str:
+    """Return the URL of an empty database."""
+    return postgres.new_database(f"study_{uuid4().hex}")
 
 
 @pytest.fixture

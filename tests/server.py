@@ -19,16 +19,19 @@ ENVIRONMENT = {
 
 
 class Server:
-    """MLflow's own server on a folder of this machine."""
+    """MLflow's own server on a folder of this machine.
 
-    def __init__(self, home: Path) -> None:
+    backend: the URL of its database; SQLite in the folder where there is none
+    """
+
+    def __init__(self, home: Path, backend: str = "") -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self._command = [
             sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port),
-            "--backend-store-uri", f"sqlite:///{home / 'mlruns' / 'mlflow.db'}",
+            "--backend-store-uri", backend or f"sqlite:///{home / 'mlruns' / 'mlflow.db'}",
             "--artifacts-destination", str(home / "server_artifacts"),
         ]  # fmt: skip
         self._home = home

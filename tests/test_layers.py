@@ -73,12 +73,12 @@ LOWER = LEAVES | {
 }
 STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
-    "answers", "champion", "changes", "checkpoints", "cli", "cli_data", "cli_jobs", "conclusion",
-    "confirm", "data_file", "decision", "dry_run", "evaluation", "evidence", "holdout", "maintain",
-    "nested", "observers", "out_of_fold", "progress", "question", "range_test", "recording",
-    "recovery", "refit", "retention", "review", "schedule", "search", "session", "snapshots",
-    "spending", "trial_log", "unseen", "unwritten", "warm_start", "winner", "wording", "work",
-    "worker", "workers",
+    "answers", "champion", "changes", "checkpoints", "cli", "cli_data", "cli_jobs",
+    "conclusion", "confirm", "data_file", "decision", "dry_run", "evaluation", "evidence",
+    "handover", "holdout", "maintain", "meeting", "nested", "nodes", "observers", "out_of_fold",
+    "progress", "question", "range_test", "recording", "recovery", "refit", "retention",
+    "review", "schedule", "search", "session", "snapshots", "spending", "trial_log", "unseen",
+    "unwritten", "warm_start", "winner", "wording", "work", "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

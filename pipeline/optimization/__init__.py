@@ -2,10 +2,12 @@
 
 from pipeline.optimization.claims import Claims
 from pipeline.optimization.climbs import Climbs
+from pipeline.optimization.database import heartbeat_secs, is_server, open_database, who
+from pipeline.optimization.heartbeats import LOOK_SECS, AnotherHeld, HeartbeatClaims, StudyLock
 from pipeline.optimization.insight import N_FOR_IMPORTANCES, importances, spans
 from pipeline.optimization.journal import mend_journal
 from pipeline.optimization.queue import best_params, enqueue
-from pipeline.optimization.storage import open_study, read_study
+from pipeline.optimization.storage import disconnect, notes_of, open_study, read_study
 from pipeline.optimization.stored import (
     Finished,
     begun,
@@ -24,26 +26,36 @@ from pipeline.optimization.trials import (
 )
 
 __all__ = [
+    "LOOK_SECS",
     "N_FOR_IMPORTANCES",
+    "AnotherHeld",
     "Claims",
     "Climbs",
     "Finished",
+    "HeartbeatClaims",
     "Proposal",
+    "StudyLock",
     "begun",
     "best",
     "best_params",
+    "disconnect",
     "enqueue",
     "epochs_begun",
     "exhausted",
     "finished",
+    "heartbeat_secs",
     "importances",
+    "is_server",
     "last_report",
     "mend_journal",
     "n_to_begin",
     "next_proposal",
+    "notes_of",
+    "open_database",
     "open_study",
     "read_study",
     "run_id_of",
     "run_ids",
     "spans",
+    "who",
 ]

@@ -60,6 +60,9 @@ class Claims:
             with self.asking():  # or another one may lock a file that is no longer there
                 self._let_go(number)
 
+    def check(self, number: int, *, now: bool = False) -> None:
+        """Nobody takes up a trial whose lock is held: see `HeartbeatClaims.check`."""
+
     def _let_go(self, number: int) -> None:
         self._path(number).unlink(missing_ok=True)
         self._held.pop(number).release()

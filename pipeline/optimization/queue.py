@@ -11,7 +11,8 @@ from optuna.trial import TrialState
 
 from pipeline.addresses import mask_password
 from pipeline.errors import StoreUnavailable, in_one_line
-from pipeline.optimization.storage import readable_errors, storage_at
+from pipeline.optimization.database import readable_errors
+from pipeline.optimization.storage import storage_at
 
 
 def enqueue(study: optuna.Study, params: Sequence[Mapping[str, Any]]) -> None:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.storages import BaseStorage, JournalStorage
 
 from pipeline.addresses import mask_password
-from pipeline.errors import BadInput, StoreUnavailable
+from pipeline.errors import BadInput, PipelineError, StoreUnavailable
+from pipeline.optimization.database import PatientStorage, open_database
 from pipeline.optimization.journal import Journal, mend_journal
-from pipeline.retry import patiently
 from pipeline.spec import StudySpec
-
-ASKED_BY_CACHE = {
-    "_create_new_trial", "_get_best_trial_id", "_get_trials", "_set_trial_param",
-    "get_trial_id_from_study_id_trial_number",
-}  # fmt: skip
-"""What Optuna's cache asks of the database behind it, beyond the interface of storages."""
 
 
 def open_study(
@@ -44,7 +34,7 @@ def open_study(
             direction=spec.objective.direction,
             load_if_exists=True,
         )
-    except BadInput:
+    except PipelineError:
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no message"]
@@ -60,51 +50,34 @@ def read_study(storage: str | Path, name: str, *, patience_secs: float = 0.0) ->
     Raises StoreUnavailable when it is not there, or cannot be read.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    opened = None
     try:
-        return optuna.load_study(study_name=name, storage=storage_at(storage, patience_secs))
+        opened = storage_at(storage, patience_secs)
+        return optuna.load_study(study_name=name, storage=opened)
+    except BadInput:
+        raise
     except Exception as error:
+        disconnect(opened)
         raise StoreUnavailable(
             f"the study {name} must be in its storage, got {mask_password(str(storage))}: "
             f"{type(error).__name__}: {mask_password(str(error).partition(chr(10))[0])}"
         ) from error
 
 
-@contextmanager
-def readable_errors() -> Iterator[None]:
-    """Turn a storage that fails during the search (a full disk) into StoreUnavailable."""
-    try:
-        yield
-    except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        raise StoreUnavailable(
-            f"the study's storage cannot be used: {mask_password(reason)}; "
-            "mend it and start the same command: finished trials are kept"
-        ) from error
+def notes_of(storage: str | Path, key: str, *, beginning: str) -> list[Any]:
+    """Return what studies whose names begin like this keep under a key, where they do."""
+    opened = storage_at(storage)
+    names = [name for name in optuna.get_all_study_names(opened) if name.startswith(beginning)]
+    notes = [optuna.load_study(study_name=name, storage=opened).user_attrs for name in names]
+    disconnect(opened)
+    return [note[key] for note in notes if key in note]
 
 
-def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def tried_again(storage: PatientStorage, *args: Any, **options: Any) -> Any:
-        with readable_errors():
-            return patiently(
-                lambda: method(storage, *args, **options), patience_secs=storage.patience_secs
-            )
-
-    return tried_again
-
-
-class PatientStorage(RDBStorage):
-    """A database that is tried again while it is locked or away, in whatever Optuna asks of it.
-
-    To ask twice does no harm: a value is set to what it is, a trial that was made and not answered
-    is RUNNING and taken up, and one that is told its end again refuses, which `tell` expects.
-    """
-
-    patience_secs = 0.0
-
-
-for _name in BaseStorage.__abstractmethods__ | ASKED_BY_CACHE:
-    setattr(PatientStorage, _name, _patient(getattr(RDBStorage, _name)))
+def disconnect(storage: BaseStorage | None) -> None:
+    """Close a database's connections; when it is asked again, it opens new ones."""
+    database = getattr(storage, "_backend", storage)
+    if isinstance(database, PatientStorage):
+        database.engine.dispose()
 
 
 def storage_at(storage: str | Path, patience_secs: float = 0.0) -> BaseStorage:
@@ -114,13 +87,7 @@ def storage_at(storage: str | Path, patience_secs: float = 0.0) -> BaseStorage:
     """
     if "://" not in str(storage):
         return JournalStorage(Journal(Path(storage)))
-    # A connection that was closed meanwhile is noticed before it is used.
-    options = {"pool_pre_ping": True}
-    opened = patiently(
-        lambda: PatientStorage(str(storage), engine_kwargs=options), patience_secs=patience_secs
-    )
-    opened.patience_secs = patience_secs
-    return opened
+    return open_database(str(storage), patience_secs)
 
 
 def _opened(storage: str | Path, patience_secs: float) -> BaseStorage:

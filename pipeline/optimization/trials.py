@@ -16,10 +16,11 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.errors import BadInput, StudyFailed
-from pipeline.optimization.alike import HORIZON_FREE, study_of_alike
+from pipeline.errors import BadInput, StudyFailed, TakenOver
+from pipeline.optimization.alike import HORIZON_FREE
+from pipeline.optimization.database import errors_of_trial, readable_errors
 from pipeline.optimization.ranked import study_of_ranked
-from pipeline.optimization.storage import readable_errors
+from pipeline.optimization.reports import reports_of
 from pipeline.optimization.stored import N_SHARES, STATES
 from pipeline.results import Outcome, TrialResult
 from pipeline.spec import StudySpec
@@ -58,6 +59,8 @@ class Proposal:
         self.number: int = trial.number
         self.params = spec.params_of(trial.params)
         self.rung: int | None = None
+        self._reports = reports_of(trial)
+        self._noted: bool | None = self.note.get(HORIZON_FREE)
 
     @property
     def note(self) -> dict[str, Any]:
@@ -66,7 +69,7 @@ class Proposal:
 
     def write_note(self, key: str, value: Any) -> None:
         """Keep a value with the trial."""
-        with readable_errors():
+        with errors_of_trial():
             self._trial.set_user_attr(key, value)
 
     def begin_attempt(self, n_epochs: int, n_fold_epochs: int) -> int:
@@ -96,8 +99,9 @@ class Proposal:
         step = comparable_step(n_epochs, self._horizon, horizon_free=horizon_free)
         if step is None:
             return False
-        if self.note.get(HORIZON_FREE) != horizon_free:
+        if self._noted != horizon_free:
             self.write_note(HORIZON_FREE, horizon_free)
+            self._noted = horizon_free
         if step > self._last_step:
             self._report(mean, step)
         if step < self._last_step:
@@ -106,8 +110,7 @@ class Proposal:
             return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False
-        study = study_of_alike(self._trial.study, horizon_free=horizon_free)
-        return study.pruner.prune(study, self._trial._get_latest_trial())
+        return self._reports.should_prune(horizon_free=horizon_free)
 
     def report_again(self, means: Iterable[float], *, horizon_free: bool) -> None:
         """Report the epochs of a continued trial that a power cut took from the storage.
@@ -130,6 +133,7 @@ class Proposal:
 
         One that is interrupted keeps what it had come to on its rung, if it has been on one.
         """
+        self._reports.flush()
         reached = int(self.note.get("result", {}).get(RUNG, 0))
         if result.outcome is Outcome.INTERRUPTED and reached:
             return
@@ -138,25 +142,26 @@ class Proposal:
             return
         study = self._trial.study
         try:
-            with readable_errors():
+            with errors_of_trial():
                 study.tell(self._trial, values=result.value, state=STATES[result.outcome])
-        except RuntimeError:
+        except (RuntimeError, TakenOver):
             # A grid that is exhausted calls Study.stop(), which Optuna refuses outside its own
-            # loop. The trial is stored by then; see `exhausted`.
+            # loop. The trial is stored by then; see `exhausted`. So it is where a database took
+            # the end, and its answer was lost.
             if not study.trials[self.number].state.is_finished():
                 raise
 
     def pause(self, result: TrialResult) -> None:
         """Keep what a trial has come to on its rung: it may go on."""
         assert self.rung is not None
+        self._reports.flush()
         self._keep(result, self.rung)
 
     def _keep(self, result: TrialResult, reached: int) -> None:
         self.write_note("result", {**result.as_plain(), RUNG: reached})
 
     def _report(self, mean: float, step: int) -> None:
-        with readable_errors():
-            self._trial.report(mean, step)
+        self._reports.add(step, mean)
         self._last_step = step
 
     @property

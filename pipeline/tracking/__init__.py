@@ -21,6 +21,7 @@ import os
 # MLflow tells its makers what it is used for unless it is asked not to, before it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+from pipeline.tracking.handover import Handover
 from pipeline.tracking.lookup import SIGNATURE_TAG, end_left_running, has_run
 from pipeline.tracking.models import (
     array_of,
@@ -29,7 +30,7 @@ from pipeline.tracking.models import (
     log_fitted_model,
     served,
 )
-from pipeline.tracking.provenance import provenance
+from pipeline.tracking.provenance import provenance, versions
 from pipeline.tracking.pulse import alive
 from pipeline.tracking.records import alone, epoch_metrics
 from pipeline.tracking.registry import (
@@ -61,6 +62,7 @@ from pipeline.tracking.writer import MetricWriter
 
 __all__ = [
     "SIGNATURE_TAG",
+    "Handover",
     "Logged",
     "MetricWriter",
     "Relocation",
@@ -98,6 +100,7 @@ __all__ = [
     "size_of",
     "study_summary",
     "version_of",
+    "versions",
     "waiting_for",
     "with_alias",
 ]

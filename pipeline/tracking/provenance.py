@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("tensorflow", "keras", "optuna", "mlflow", "scikit-learn", "numpy")
+PACKAGE = Path(__file__).resolve().parents[1]
 GIT_TIMEOUT_SECS = 10.0
 
 
@@ -24,12 +27,25 @@ def provenance(home: Path) -> dict[str, str]:
         "host.cpus": str(_usable_cpus()),
     }
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             tags[f"version.{package}"] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     commit = _commit(home)
     return {**tags, "git.commit": commit} if commit else tags
+
+
+def versions() -> dict[str, str]:
+    """Return what must be the same wherever a study is trained, by name.
+
+    Of this program the hash of its source, since not every change is a new version.
+    """
+    code = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        code.update(file.read_bytes())
+    found = {"python": platform.python_version(), "this program": code.hexdigest()[:12]}
+    for package in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _usable_cpus() -> int:

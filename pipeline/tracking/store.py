@@ -67,12 +67,17 @@ class Store:
         """The URI without its password."""
         return mask_password(self.uri)
 
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a tracking server, which keeps the files of its runs, too."""
+        return self.uri.startswith("http")
+
     def url_of(self, page: str) -> str:
         """Return the address of a page of the UI; of a database, as it is once the UI runs.
 
         page: "/experiments/1/runs", from its first slash
         """
-        server = self.address if self.uri.startswith("http") else UI_ADDRESS
+        server = self.address if self.is_server else UI_ADDRESS
         sign = "&" if "?" in page else "?"
         return f"{server.rstrip('/')}/#{page}{sign}{TRAINING_PAGES}"
 
@@ -198,6 +203,8 @@ def _open_server(uri: str) -> Store:
     }
     # Else MLflow prints the address of every run that ends, the password in it.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    # A file that nodes hand to each other needs none.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     address = mask_password(uri)
     with (
         readable_errors(f"the tracking server {address} cannot be used"),

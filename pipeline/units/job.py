@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -65,6 +66,12 @@ class Job:
         """What is started."""
         module = (str(self.python), "-m", "pipeline.search", str(self.study))
         return (*module, "--timeout", duration(self.timeout_secs), *self.options)
+
+    @property
+    def joins(self) -> bool:
+        """Whether several of it work at one study: it may be started on many nodes at once."""
+        pairs = itertools.pairwise(self.options)
+        return "--if-running=join" in self.options or ("--if-running", "join") in pairs
 
     @property
     def unit_name(self) -> str:

@@ -13,6 +13,14 @@ MAX_NAME_CHARS = 52
 """Kubernetes adds eleven characters for each of a CronJob's jobs."""
 
 
+SEVERAL = [
+    "completions and parallelism are how many pods work at the study: whichever comes first holds",
+    "it, the others join it. Give both the number that you want. Where pods do not share the",
+    "claim's stores, they meet in a PostgreSQL server (OPTUNA_STORAGE) and a tracking server.",
+]
+"""For jobs that join each other."""
+
+
 def cron_job(job: Job) -> str:
     """Return the manifest that `kubectl apply` takes.
 
@@ -30,6 +38,7 @@ def cron_job(job: Job) -> str:
         f"Save it as {job.unit_name}.yaml, then: kubectl apply -f {job.unit_name}.yaml",
         f"Claim {_claim(job)} must hold the project, stores included. It is mounted where",
         "the project lies here, so that what the stores say of paths stays true.",
+        *(SEVERAL if job.joins else []),
         f"Its log: kubectl logs -l job={job.unit_name}. Add resources: as your cluster asks for.",
         "",
         "Exit code 130 (interrupted: the node was drained) starts it again, which continues it.",
@@ -52,6 +61,7 @@ def _manifest(job: Job) -> dict[str, Any]:
             "concurrencyPolicy": "Forbid",
             "jobTemplate": {
                 "spec": {
+                    **({"completions": 2, "parallelism": 2} if job.joins else {}),
                     "activeDeadlineSeconds": job.stop_after_secs,
                     "backoffLimit": 2,
                     "podFailurePolicy": {"rules": _failure_rules()},

@@ -9,6 +9,13 @@ import shlex
 from pipeline.errors import require
 from pipeline.units.job import Job, commented
 
+SEVERAL = [
+    "With --array=1-8 eight nodes work at the study: whichever comes first holds it, the others",
+    "join it. They share this folder, or a PostgreSQL server (OPTUNA_STORAGE) and a tracking",
+    "server; its password is read from ~/.pgpass.",
+]
+"""For jobs that join each other."""
+
 
 def batch_script(job: Job) -> str:
     """Return the script that `sbatch` takes.
@@ -27,7 +34,8 @@ def batch_script(job: Job) -> str:
         f"--time={minutes}",
         f"--signal=B:USR1@{job.kill_after_secs}",
         "--requeue",
-        "--dependency=singleton",
+        # Of several that join each other none waits.
+        *([] if job.joins else ["--dependency=singleton"]),
     ]
     how = [
         *job.comments,
@@ -38,9 +46,10 @@ def batch_script(job: Job) -> str:
         "whole path, into `scrontab -e`, or `crontab -e` of a machine that may submit:",
         f"  {job.when.cron} sbatch …",
         "",
-        "A job that is preempted or loses its node is queued again and continues the study; of",
-        "two jobs of this name the second waits. Slurm calls every exit code but 0 FAILED, also",
-        "4 (undetermined), 5 (another run active) and 130 (interrupted, to be continued).",
+        "A job that is preempted or loses its node is queued again and continues the study.",
+        *(SEVERAL if job.joins else ["Of two jobs of this name the second waits."]),
+        "Slurm calls every exit code but 0 FAILED, also 4 (undetermined), 5 (another run active)",
+        "and 130 (interrupted, to be continued).",
         "",
         "exec: the search takes the shell's place, so that B:USR1 and SIGTERM reach it, once.",
     ]

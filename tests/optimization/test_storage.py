@@ -128,20 +128,28 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(make_spec, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "kind", "reason"),
     [
-        "sqlite:////no/such/folder/study.db",
-        "mysql+pymysql://me:s3cret@127.0.0.1:1/study",
-        "postgresql://me:s3cret@127.0.0.1:1/study",
-        "postgresql://127.0.0.1:1/study?user=me&password=s3cret",
-        "mysql://me:s3cr@et/s3cret@host:port/study",
-        "redis://:s3cret@localhost/0",
-        "nonsense://",
-        "://me:s3cret@host",
+        ("sqlite:////no/such/folder/study.db", StoreUnavailable, "unable to open database file"),
+        ("mysql+pymysql://me:s3cret@127.0.0.1:1/study", BadInput, "driver of .* must be installed"),
+        ("postgresql://me:s3cret@127.0.0.1:1/study", StoreUnavailable, "Connection refused"),
+        (
+            "postgresql://127.0.0.1:1/study?user=me&password=s3cret",
+            StoreUnavailable,
+            "Connection refused",
+        ),
+        ("postgresql://me:s3cret@nowhere.invalid/study", BadInput, "resolve host"),
+        ("postgresql+pg8000://me:s3cret@127.0.0.1:1/study", BadInput, r"psycopg2://…\), got"),
+        ("mysql://me:s3cr@et/s3cret@host:port/study", BadInput, "driver of .* must be installed"),
+        ("redis://:s3cret@localhost/0", BadInput, "driver of .* must be installed"),
+        ("nonsense://", BadInput, "driver of .* must be installed"),
+        ("://me:s3cret@host", BadInput, "a journal file or a URL, got"),
     ],
 )
-def test_a_database_that_cannot_be_reached_is_refused_without_its_password(url, make_spec):
-    with pytest.raises(StoreUnavailable, match="a database URL, got ") as error:
+def test_a_database_that_cannot_be_used_is_refused_without_its_password(
+    url, kind, reason, make_spec
+):
+    with pytest.raises(kind, match=reason) as error:
         open_study(url, "study", make_spec())
     text = str(error.value)
     assert mask_password(str(url)) in text

@@ -98,3 +98,9 @@ def test_an_interrupted_search_goes_on_and_a_hopeless_one_is_not_tried_again():
 def test_what_cannot_be_mounted_or_named_is_refused(fields, says):
     with pytest.raises(BadInput, match=says):
         cron_job(job(**fields))
+
+
+def test_pods_that_join_each_other_are_several():
+    spec = read(cron_job(job("--if-running", "join")))["spec"]["jobTemplate"]["spec"]
+    assert spec["completions"] == spec["parallelism"] == 2
+    assert "parallelism" not in read(cron_job(job()))["spec"]["jobTemplate"]["spec"]

@@ -109,3 +109,12 @@ def test_slurm_takes_it(tmp_path):
     done = subprocess.run(["sbatch", "--test-only", file], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"to start at", done.stderr)
+
+
+@pytest.mark.parametrize("join", [("--if-running", "join"), ("--if-running=join",)])
+def test_jobs_that_join_each_other_do_not_wait_for_each_other(join, tmp_path):
+    alone, several = job_in(tmp_path), job_in(tmp_path, *join, "0")
+    assert options(batch_script(alone))["--dependency"] == "singleton"
+    assert "--dependency" not in options(batch_script(several))
+    assert "--array=1-8" in batch_script(several)
+    assert "--array" not in batch_script(job_in(tmp_path, "--if-running", "wait"))

@@ -1,0 +1,267 @@
+"""Workers that share a PostgreSQL server and no folder: a real one."""
+
+import sys
+import threading
+import time
+
+import pytest
+
+from pipeline.errors import BadInput, StoreUnavailable, TakenOver
+from pipeline.optimization import (
+    AnotherHeld,
+    HeartbeatClaims,
+    StudyLock,
+    begun,
+    n_to_begin,
+    next_proposal,
+    open_study,
+)
+from pipeline.optimization import heartbeats as module
+from pipeline.optimization.database import heartbeat_secs, lock_key
+from pipeline.optimization.trials import new_proposal
+from pipeline.results import Outcome
+from pipeline.spec import Budget
+from tests.postgres import PASSWORD
+
+PATIENCE_SECS = 1.0
+"""So that a worker is taken for dead after three seconds."""
+
+
+@pytest.fixture
+def open_shared(database):
+    """Return a function that opens a study on the server, as every node does."""
+
+    def opened(spec):
+        return open_study(database, "study", spec, patience_secs=PATIENCE_SECS)
+
+    return opened
+
+
+@pytest.fixture(autouse=True)
+def no_wait_after_a_start(monkeypatch):
+    monkeypatch.setattr(module, "RETURN_SECS", 0.0)
+
+
+def asked(study, spec, claims):
+    with claims.asking():
+        return next_proposal(study, spec, take=claims.take)
+
+
+def dead(claims):
+    """Let a worker be silent from now on, as if its node had lost power."""
+    with claims._changed:
+        claims._held.clear()
+        claims._changed.notify_all()
+
+
+def test_a_worker_is_waited_for_longer_than_it_waits_for_the_server():
+    assert heartbeat_secs(60) == (15, 90)
+    assert heartbeat_secs(1) == (1, 3)
+    assert heartbeat_secs(0) == (1, 2)
+
+
+def test_each_worker_has_its_trial_and_a_silent_ones_goes_on_elsewhere(make_spec, open_shared):
+    spec = make_spec(budget=Budget(n_trials=3))
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+    first, second = asked(one._study, spec, one), asked(two._study, spec, two)
+    assert (first.number, second.number) == (0, 1)
+    first.report(1, 0.5, horizon_free=True)
+    time.sleep(3.5)  # both are heard of
+    with two.asking():
+        assert two.is_taken(0)
+        assert not two.take(0)
+        assert not two.is_taken(1)
+    dead(one)
+    time.sleep(3.5)
+    again = asked(two._study, spec, two)
+    assert (again.number, again.params) == (0, first.params)
+    assert [trial.number for trial in begun(two._study)] == [0, 1]
+    assert n_to_begin(two._study, spec) == 1
+    two.release(0)
+    two.release(1)
+
+
+def test_a_worker_that_was_only_silent_leaves_its_trial_to_the_other(
+    make_spec, open_shared, result_of
+):
+    spec = make_spec()
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+    slow = asked(one._study, spec, one)
+    one.check(0, now=True)
+    dead(one)
+    time.sleep(3.5)
+    quick = asked(two._study, spec, two)
+    one._held[0] = one._trial(0)._trial_id
+    with pytest.raises(TakenOver, match="trial 0 was taken up by another worker"):
+        one.check(0, now=True)
+    one.release(0)  # does not let the other's go
+    with one.asking():
+        assert one.is_taken(0)
+    quick.tell(result_of(quick, spec, [0.5], Outcome.COMPLETED))
+    two.release(0)
+    slow.report(1, 0.4, horizon_free=True)
+    with pytest.raises(TakenOver):
+        slow.tell(result_of(slow, spec, [0.4], Outcome.COMPLETED))
+    assert open_shared(spec).trials[0].value == 0.5
+
+
+def test_heartbeats_notice_that_the_trial_is_anothers(make_spec, open_shared):
+    spec = make_spec()
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+    asked(one._study, spec, one)
+    two._storage.set_trial_user_attr(one._held[0], module.CLAIM, "another")
+    deadline = time.monotonic() + 5
+    while 0 not in one._lost:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with pytest.raises(TakenOver):
+        one.check(0)
+
+
+def test_a_trial_that_is_left_on_purpose_goes_on_at_once(make_spec, open_shared):
+    spec = make_spec()
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+    left = asked(one._study, spec, one)
+    one.release(0)
+    one.release(0)
+    assert asked(two._study, spec, two).params == left.params
+
+
+def test_a_trial_whose_worker_died_while_it_asked_is_free(make_spec, open_shared):
+    spec = make_spec()
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+    left = next_proposal(one._study, spec)
+    assert asked(two._study, spec, two).params == left.params
+
+
+def test_no_more_trials_are_begun_than_the_budget_has(make_spec, open_shared):
+    spec, begun_by_all = make_spec(budget=Budget(n_trials=5)), []
+
+    def work():
+        study = open_shared(spec)
+        claims = HeartbeatClaims(study)
+        while True:
+            with claims.asking():
+                if not n_to_begin(study, spec):
+                    break
+                begun_by_all.append(new_proposal(study, spec, take=claims.take).number)
+        for number in list(claims._held):
+            claims.release(number)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(begun_by_all) == [0, 1, 2, 3, 4]
+
+
+def test_an_enqueued_trial_is_claimed_as_well(make_spec, open_shared):
+    spec = make_spec()
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+    one._study.enqueue_trial({"learning_rate": 0.01})
+    assert asked(one._study, spec, one).number == 0
+    assert asked(two._study, spec, two).number == 1
+
+
+def test_heartbeats_do_not_depend_on_a_nodes_time_zone(make_spec, open_shared, monkeypatch):
+    spec = make_spec()
+    one = HeartbeatClaims(open_shared(spec))
+    asked(one._study, spec, one)
+    monkeypatch.setenv("PGTZ", "Asia/Tokyo")
+    two = HeartbeatClaims(open_shared(spec))
+    with two.asking():
+        assert two.is_taken(0)
+
+
+def test_one_process_holds_a_study_until_it_ends(database):
+    one, two = (StudyLock(database, "tiny", "tiny-a") for _ in range(2))
+    assert two.holder() == ""
+    assert one.acquire()
+    assert not two.acquire()
+    assert "(host, process), since 2" in two.holder()
+    assert StudyLock(database, "tiny", "tiny-b").acquire()
+    one.release()
+    assert two.acquire()
+
+
+def test_a_node_with_another_study_of_the_name_is_told(database):
+    one, other = (
+        StudyLock(database, "tiny", f"tiny-{signature}", alone=True) for signature in "ab"
+    )
+    assert one.acquire()
+    with pytest.raises(AnotherHeld, match=r"\(host, process\), since"):
+        other.acquire()
+    one.release()
+    assert other.acquire()
+
+
+def test_a_holder_takes_its_lock_again_when_the_connection_was_cut(database, postgres):
+    one, two = (StudyLock(database, "tiny", "tiny-a") for _ in range(2))
+    assert one.acquire()
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    postgres.execute(cut)
+    assert one.keep()
+    assert not two.acquire()
+    postgres.execute(cut)
+    assert two.acquire()
+    assert not one.keep()
+
+
+def test_names_are_told_apart_in_locks():
+    assert len({lock_key("a"), lock_key("b")}) == 2
+    assert lock_key("a", "b") != lock_key("b", "a")
+    assert all(-(2**31) <= number < 2**31 for number in lock_key("study", "study-1"))
+
+
+def test_the_password_may_be_in_the_variable_of_the_driver(database, make_spec, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    assert open_study(database.replace(f":{PASSWORD}", ""), "study", make_spec()).trials == []
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        (lambda url: url.replace(PASSWORD, "wr0ng"), "password authentication failed"),
+        (lambda url: f"{url}_not", "does not exist"),
+    ],
+)
+def test_what_waiting_does_not_mend_is_bad_input(address, reason, database, make_spec):
+    start = time.monotonic()
+    with pytest.raises(BadInput, match=reason) as error:
+        open_study(address(database), "study", make_spec(), patience_secs=30)
+    assert time.monotonic() - start < 5
+    assert "wr0ng" not in str(error.value)
+    assert PASSWORD not in str(error.value)
+
+
+def test_a_missing_driver_is_bad_input_that_says_what_to_install(monkeypatch, make_spec):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(BadInput, match=r"pip install 'epoch-pipeline\[postgres\]'") as error:
+        open_study(f"postgresql://me:{PASSWORD}@host/study", "study", make_spec())
+    assert PASSWORD not in str(error.value)
+
+
+def test_tables_of_another_optuna_are_bad_input(database, postgres, make_spec):
+    open_study(database, "study", make_spec())
+    name = database.rpartition("/")[2]
+    postgres.execute("UPDATE alembic_version SET version_num = 'v1.3.0.a'", name)
+    with pytest.raises(BadInput, match=r"must be those of this Optuna .*optuna storage upgrade"):
+        open_study(database, "study", make_spec())
+
+
+def test_tables_are_made_once_by_processes_that_begin_together(database, make_spec):
+    errors = []
+
+    def make():
+        try:
+            open_study(database, "study", make_spec())
+        except StoreUnavailable as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
