@@ -123,7 +123,7 @@ class PatientStorage(RDBStorage):
 
         def store() -> None:
             with _create_scoped_session(self.scoped_session, True) as session:
-                trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+                trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session)
                 self.check_trial_is_updatable(trial_id, trial.state)
                 there = set(session.scalars(select(kind.step).where(kind.trial_id == trial_id)))
                 rows = []

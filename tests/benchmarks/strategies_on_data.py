@@ -122,8 +122,8 @@ def compared(
 def searched(spec: StudySpec, home: Path) -> StudyResult:
     """Search a study, whose stores lie in this project."""
     question = replace(pose(spec), home=home)
-    stores = Stores(None, None, DEFAULT_PATIENCE_SECS)
-    return search_on(question, Display(), StopRequest(), stores)
+    stores, stop = Stores(None, None, DEFAULT_PATIENCE_SECS), StopRequest()
+    return search_on(question, Display(), stop, stores, stores.meeting_for(question, stop))
 
 
 def score_of(result: StudyResult, *, within: float = float("inf")) -> Score | None:

@@ -1,17 +1,18 @@
 """Reports of a trial in a database: few statements, and the same trials pruned."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 from sqlalchemy import event
 
+from pipeline.budget import Budget
 from pipeline.optimization import next_proposal, open_study
 from pipeline.optimization import reports as module
 from pipeline.optimization.reports import GatheredReports
 from pipeline.results import Outcome
-from pipeline.spec import Budget
 
 N_EPOCHS = 20
 
@@ -65,7 +66,8 @@ def test_a_database_hears_of_epochs_together(make_spec, storages, result_of, mon
     )
     spec = make_spec(100)
     study = open_study(storages[1], "study", spec)
-    engine, statements = study._storage._backend.engine, Counter()
+    storage: Any = study._storage
+    statements: Counter[str] = Counter()
 
     def count(connection, cursor, statement, *more):
         statements[statement.split()[0]] += 1
@@ -75,7 +77,7 @@ def test_a_database_hears_of_epochs_together(make_spec, storages, result_of, mon
 
     proposal = next_proposal(study, spec)
     proposal.report(1, 0.9, horizon_free=True)
-    event.listen(engine, "before_cursor_execute", count)
+    event.listen(storage._backend.engine, "before_cursor_execute", count)
     for n_epochs in range(2, 50):
         proposal.report(n_epochs, 1 / n_epochs, horizon_free=True)
     # What the pruner looks at was read once.
@@ -96,9 +98,9 @@ def test_a_database_keeps_what_is_not_finite_and_what_was_there(make_spec, stora
     spec = make_spec(100)
     study = open_study(storages[1], "study", spec)
     proposal = next_proposal(study, spec)
-    storage = study._storage._backend
-    storage.set_intermediate_values(proposal._trial._trial_id, {1: 0.5, 2: float("nan")})
-    storage.set_intermediate_values(proposal._trial._trial_id, {2: 0.1, 3: float("inf")})
+    storage: Any = study._storage
+    storage._backend.set_intermediate_values(proposal._trial._trial_id, {1: 0.5, 2: float("nan")})
+    storage._backend.set_intermediate_values(proposal._trial._trial_id, {2: 0.1, 3: float("inf")})
     kept = study.trials[0].intermediate_values
     assert (kept[1], kept[3]) == (0.5, float("inf"))
     assert np.isnan(kept[2])
