@@ -140,8 +140,9 @@ def joining(
     patience_secs = stores.patience_secs
     with tracking.MetricWriter(store.client, unsent=unsent, patience_secs=patience_secs) as writer:
         names = {"experiment": question.spec.name, "signature": question.signature}
+        alone = fold_alone(question)
         start = time.monotonic()
-        while (run := tracking.StudyRun.join(store, writer, **names)) is None:
+        while (run := tracking.StudyRun.join(store, writer, **names, fold_alone=alone)) is None:
             stop.raise_if_asked()
             waited = time.monotonic() - start
             # Until then what is written may be of the holder before.
@@ -206,7 +207,14 @@ def _opened(
         tags=tracking.provenance(question.home),
         views=tracking.Views(question.spec.objective, len(question.folds)),
         keep_running=to_continue,
+        fold_alone=fold_alone(question),
     )
+
+
+def fold_alone(question: Question) -> int | None:
+    """Return the fold that trials train before the others, if the study has a strategy."""
+    strategy = question.spec.strategy
+    return None if strategy is None else strategy.fold
 
 
 def _ended_truthfully(run: tracking.StudyRun, question: Question) -> Iterator[tracking.StudyRun]:

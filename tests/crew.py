@@ -42,7 +42,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
     return json.loads(told), said
 
 
-def until(holds: Callable[[], Any], secs: float = 120) -> Any:
+def until(holds: Callable[[], Any], secs: float = 240) -> Any:
     deadline = time.monotonic() + secs
     while not (found := holds()):
         assert time.monotonic() < deadline

@@ -30,6 +30,8 @@ from tests.tiny_study import write_study
 
 N_TRIALS = 10
 HORIZON = 80
+LONG_HORIZON = 400
+"""So long that two commands meet, of which one may start seconds after the other."""
 # What is proposed does not depend on who has come how far by then.
 FIELDS = """dict(
     test_size=0.2,
@@ -43,9 +45,9 @@ FIELDS = """dict(
 LADDER = "Ladder(rungs=(1 / 8, 1 / 2, 1 / 2, 1), n_finalists=2, n_snapshots=2)"
 
 
-def study_in(home: Path, strategy: str = LADDER) -> Path:
+def study_in(home: Path, strategy: str = LADDER, horizon: int = HORIZON) -> Path:
     pruner = "NopPruner()" if strategy == "None" else "None"
-    fields = FIELDS.format(pruner=pruner, strategy=strategy, horizon=HORIZON, n_trials=N_TRIALS)
+    fields = FIELDS.format(pruner=pruner, strategy=strategy, horizon=horizon, n_trials=N_TRIALS)
     path = write_study(home, fields=fields)
     path.write_text("from optuna.samplers import RandomSampler\n" + path.read_text())
     return path
@@ -54,24 +56,33 @@ def study_in(home: Path, strategy: str = LADDER) -> Path:
 @pytest.fixture(scope="module")
 def whole(make_home):
     """Return every trial's parameters and curves of all folds to its end, trained without pause."""
-    home = make_home("whole")
-    finish(study_in(home, "None"))
+    return trained_whole(make_home("whole"), HORIZON)
+
+
+@pytest.fixture(scope="module")
+def long_whole(make_home):
+    """Return the same of the longer search."""
+    return trained_whole(make_home("long_whole"), LONG_HORIZON)
+
+
+def trained_whole(home: Path, horizon: int):
+    finish(study_in(home, "None", horizon))
     return curves_in(home)
 
 
 def assert_climbed(home: Path, whole) -> None:
     """No trial is lost or doubled, and each has the bits that it would have had without a pause."""
-    found = curves_in(home)
+    found, horizon = curves_in(home), whole[0][2].n_epochs
     assert found.keys() == whole.keys()
     for number, (params, outcome, curves) in found.items():
         assert params == whole[number][0]
         if outcome is Outcome.COMPLETED:
-            assert curves.values.shape == (3, HORIZON)
+            assert curves.values.shape == (3, horizon)
         else:
             assert outcome is Outcome.PRUNED
             has_all = len(curves.folds) == 3
             assert curves.folds == ((0, 1, 2) if has_all else (0,))
-            assert curves.n_epochs in ({HORIZON / 2} if has_all else {HORIZON / 8, HORIZON / 2})
+            assert curves.n_epochs in ({horizon / 2} if has_all else {horizon / 8, horizon / 2})
         expected = whole[number][2].values[list(curves.folds), : curves.n_epochs]
         np.testing.assert_array_equal(curves.values, expected)
     completed = [n for n, (_, outcome, _) in found.items() if outcome is Outcome.COMPLETED]
@@ -145,8 +156,8 @@ def answered(home: Path) -> bool:
 
 @pytest.mark.long
 @pytest.mark.parametrize("kill_holder", [False, True])
-def test_two_commands_climb_one_ladder(home, whole, kill_holder):
-    with two_at_once(study_in(home)) as processes:
+def test_two_commands_climb_one_ladder(home, long_whole, kill_holder):
+    with two_at_once(study_in(home, horizon=LONG_HORIZON)) as processes:
         if kill_holder:
             (note,) = home.glob("mlruns/studies/*/holder.json")
             holder = json.loads(note.read_text())["pid"]
@@ -157,7 +168,7 @@ def test_two_commands_climb_one_ladder(home, whole, kill_holder):
     assert {each["exit_code"] for each, _ in told} <= {ExitCode.SUCCESS, ExitCode.UNDETERMINED}
     assert all("paused" in said for _, said in told)  # each has trained some
     assert len({json.dumps(each["decision"]["trials"]) for each, _ in told}) == 1
-    assert_climbed(home, whole)
+    assert_climbed(home, long_whole)
 
 
 @pytest.mark.long

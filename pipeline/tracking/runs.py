@@ -50,6 +50,7 @@ class StudyRun:
     mended: runs of trials that a dead process had left RUNNING and that are now KILLED
     is_joined: whether another process opened the run, and will end it
     views: how the UI shows the trials
+    fold_alone: the fold that trials train before the others, if there is one
     """
 
     store: Store
@@ -59,6 +60,7 @@ class StudyRun:
     mended: int = 0
     is_joined: bool = False
     views: Views | None = None
+    fold_alone: int | None = None
     _trials: dict[str, TrialRun] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -73,6 +75,7 @@ class StudyRun:
         params: Mapping[str, str],
         views: Views | None = None,
         keep_running: Collection[str] = (),
+        fold_alone: int | None = None,
     ) -> StudyRun:
         """Continue the run that has this signature, or create it.
 
@@ -100,14 +103,21 @@ class StudyRun:
             _describe(client, run, params, tags)
             if views is not None:
                 _show(client, run, views)
-            return cls(store, writer, experiment_id, run.info.run_id, mended, views=views)
+            ids = (experiment_id, run.info.run_id)
+            return cls(store, writer, *ids, mended, views=views, fold_alone=fold_alone)
 
         with readable_errors(f"the study's run cannot be opened in {store.address}"):
             return patiently(opened, patience_secs=writer.patience_secs)
 
     @classmethod
     def join(
-        cls, store: Store, writer: MetricWriter, *, experiment: str, signature: str
+        cls,
+        store: Store,
+        writer: MetricWriter,
+        *,
+        experiment: str,
+        signature: str,
+        fold_alone: int | None = None,
     ) -> StudyRun | None:
         """Take part in the run that another process has opened; None while there is none.
 
@@ -120,7 +130,8 @@ class StudyRun:
             if not run:
                 return None
             info = run.info
-            return cls(store, writer, info.experiment_id, info.run_id, is_joined=True)
+            ids = (info.experiment_id, info.run_id)
+            return cls(store, writer, *ids, is_joined=True, fold_alone=fold_alone)
 
         with readable_errors(f"the study's run cannot be read in {store.address}"):
             return patiently(joined, patience_secs=writer.patience_secs)
@@ -276,7 +287,7 @@ class StudyRun:
                 lambda: find_trial(client, self.experiment_id, run_id), patience_secs=patience_secs
             )
             if run:
-                trial = TrialRun.of(run, client, self.writer)
+                trial = TrialRun.of(run, client, self.writer, self.fold_alone)
                 self.writer.update(Status(run.info.run_id, "RUNNING"))
                 return trial, run.data.params
             return TrialRun(new.create(client), self.writer), {}

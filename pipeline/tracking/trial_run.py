@@ -48,10 +48,16 @@ class TrialRun:
         self._writer = writer
 
     @classmethod
-    def of(cls, run: Run, client: MlflowClient, writer: MetricWriter) -> TrialRun:
-        """Return the run of an interrupted trial, with the epochs that it has."""
+    def of(
+        cls, run: Run, client: MlflowClient, writer: MetricWriter, may_be_alone: int | None = None
+    ) -> TrialRun:
+        """Return the run of an interrupted trial, with the epochs that it has.
+
+        may_be_alone: the fold that the study trains alone. A process that died as it wrote has left
+            its first epochs in the history, and none as the latest.
+        """
         run_id = run.info.run_id
-        folds = {fold_alone({key: 0.0}) for key in run.data.metrics} - {None}
+        folds = {may_be_alone, *(fold_alone({key: 0.0}) for key in run.data.metrics)}
         last_alone = {
             fold: last_epoch_in(client, run_id, mark_of(fold)) for fold in folds if fold is not None
         }

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline.tracking.records import epoch_metrics
+from pipeline.tracking import together
+from pipeline.tracking.records import alone, epoch_metrics
 from pipeline.tracking.runs import StudyRun
+from pipeline.tracking.together import Point
 from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.updates import Metrics, Texts
 from pipeline.tracking.writer import MetricWriter
@@ -63,6 +65,24 @@ def test_a_run_that_was_let_go_is_asked_for_what_others_logged_in_it(store, open
         back.log_epoch(n_epochs, epoch(1.0 / n_epochs))
     study.flush()
     found = store.client.get_metric_history(trial.run_id, "val_loss_mean")
+    assert [point.step for point in found] == [1, 2, 3]
+
+
+def test_epochs_of_one_fold_that_a_process_stored_as_it_died_are_not_logged_again(
+    store, open_study
+):
+    """Of what is written together all but the last epoch goes into the history first."""
+    study = open_study(fold_alone=0)
+    run_id = study.start_trial(3, {}).run_id
+    metrics = alone(epoch(1.0), 0)
+    stored = [Point(key, value, 5, n) for n in (1, 2) for key, value in metrics.items()]
+    together._insert(together._database_of(store.client), run_id, stored)
+    study.let_go(run_id)
+    trial = study.start_trial(3, {}, run_id=run_id)
+    for n_epochs in (1, 2, 3):
+        trial.log_epoch(n_epochs, metrics)
+    study.flush()
+    found = store.client.get_metric_history(run_id, "fold_0/val_loss")
     assert [point.step for point in found] == [1, 2, 3]
 
 
