@@ -9,16 +9,19 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from pipeline.errors import AnotherRunActive, BadInput, ExitCode
 from pipeline.nodes import RECORD, check_versions, differences
-from pipeline.optimization import StudyLock, read_study
+from pipeline.optimization import StudyLock, finished, read_study
 from pipeline.search import search
+from pipeline.study_file import load_study
 from tests import kill
 from tests.postgres import PASSWORD, running_server
 from tests.server import ENVIRONMENT, Server
+from tests.test_ladder_workers import study_in as ladder_in
 from tests.test_workers import N_TRIALS, children, study_in, until
 from tests.tiny_study import bits, tiny, write_study
 
@@ -204,6 +207,30 @@ def test_two_nodes_train_one_study_and_one_with_other_data_is_refused(
     assert {run.info.status for run in runs} == {"FINISHED"}
     names = [run.info.run_name for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert sorted(names) == [f"trial {n:03d}" for n in range(N_TRIALS)]
+
+
+@pytest.mark.long
+def test_two_nodes_climb_one_ladder(home, database, tracking_server):
+    """A trial that paused on one node goes on on the other, to the bits that it would have had."""
+    whole = folder_of(home, "whole")
+    kill.finish(ladder_in(whole, "None"))
+    expected = kill.curves_in(whole)
+    studies = [ladder_in(folder_of(home, name)) for name in ("one", "two")]
+    processes = [
+        start(study, database, "--if-running", "join", tracking=tracking_server.url)
+        for study in studies
+    ]
+    answers = [ended(process) for process in processes]
+    for told, said in answers:
+        assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED), told["error"]
+        assert " paused " in said
+    assert decided(answers[0][0]) == decided(answers[1][0])
+    name = f"tiny-{answers[0][0]['decision']['signature']}"
+    trials = finished(read_study(database, name), load_study(studies[0]))
+    assert [trial.number for trial in trials] == list(expected)
+    for trial in trials:
+        curves = expected[trial.number][2].values[list(trial.curves.folds)]
+        assert np.array_equal(trial.curves.values, curves[:, : trial.curves.n_epochs])
 
 
 def search_as_node(study, environment, point, call):
