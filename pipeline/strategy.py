@@ -290,8 +290,8 @@ def check_strategy(strategy: Any, pruner: Any, schedule: Any) -> None:
     schedules = list(schedule.values()) if isinstance(schedule, Mapping) else [schedule]
     if any(hasattr(each, "given") for each in schedules):
         raise BadInput(
-            "strategy must be None with a schedule that reacts to the mean curve: below the last "
-            f"rung there is one fold only, got {strategy!r} with {schedule!r}"
+            "strategy must be None with a schedule that reacts to the mean curve: on the lower "
+            f"rungs there is one fold only, got {strategy!r} with {schedule!r}"
         )
     if len({getattr(each, "horizon_free", True) for each in schedules}) > 1:
         raise BadInput(
