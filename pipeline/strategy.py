@@ -97,7 +97,8 @@ class Strategy:
         twice: it is reached with one fold first, and then with all
     fold: which fold is trained alone, the same one for every trial, up to the rung that is reached
         with all; that is the last one, if none is there twice
-    n_finalists: so many trials are trained to their end, those that were best when they paused
+    n_finalists: so many trials are trained to their end, those that were best when they paused;
+        fewer where more than half of the budget would be kept back for them
     n_snapshots: of how many paused trials of each rung, the best ones, the training state is kept;
         any other would be trained anew if it went on
     """
@@ -188,7 +189,10 @@ class Strategy:
         ends_early: whether only the finalists are to be finished
         left: fold-epochs left of the budget, those of what is being trained taken off
         """
-        last, finalists = len(self.rungs), self.finalists(standings)
+        last = len(self.rungs)
+        finalists = self.finalists(standings)[
+            : self._n_to_finish(standings, n_folds, horizon, left)
+        ]
         kept_back = {each.number: self._rest(each, n_folds) for each in finalists}
         needed = sum(kept_back.values())
         if finalists and not needed:  # one that is better than they are would have to be finished
@@ -206,6 +210,17 @@ class Strategy:
             if each.is_paused and (kept_back[each.number] <= left or not has_arrived):
                 return Step(each.number, each.rung + 1)
         return None
+
+    def _n_to_finish(
+        self, standings: Sequence[Standing], n_folds: int, horizon: int, left: float
+    ) -> int:
+        """Return how many finalists half of the budget, of which so much is left, has room for."""
+        budget = left + sum(
+            self.fold_epochs(each.rung + each.is_climbing, each.horizon, n_folds)
+            for each in standings
+        )
+        room = budget / 2 / self._increment(len(self.rungs), horizon, n_folds)
+        return max(1, int(min(room, self.n_finalists)))
 
     def _least_trained(
         self, standings: Sequence[Standing], n_folds: int, horizon: int
@@ -275,8 +290,8 @@ def check_strategy(strategy: Any, pruner: Any, schedule: Any) -> None:
     schedules = list(schedule.values()) if isinstance(schedule, Mapping) else [schedule]
     if any(hasattr(each, "given") for each in schedules):
         raise BadInput(
-            "strategy must be None with a schedule that reacts to the mean curve: below the last "
-            f"rung there is one fold only, got {strategy!r} with {schedule!r}"
+            "strategy must be None with a schedule that reacts to the mean curve: on the lower "
+            f"rungs there is one fold only, got {strategy!r} with {schedule!r}"
         )
     if len({getattr(each, "horizon_free", True) for each in schedules}) > 1:
         raise BadInput(

@@ -112,6 +112,16 @@ def test_finalists_wait_for_what_others_train_below_them():
     assert ask([at_its_end, paused[1]]) == Step(1, 3)
 
 
+def test_half_of_a_budget_is_not_kept_back():
+    """A finalist takes two thirds of a training: half of a budget of 2⅔ has room for two."""
+    standings = [Standing(n, 9, (0.5, 0.1 * n)) for n in range(4)]  # 12 epochs
+    ask = partial(ONE_FOLD.next_step, standings, n_folds=1, horizon=9)
+    assert ask(left=11) == Step(None, 1)  # 6 are kept back of 23
+    assert ask(left=12) == Step(0, 3)  # 12 of 24
+    assert ask(left=23) == Step(None, 1)  # 12 of 35
+    assert ask(left=24) == Step(None, 1)  # 18 of 36
+
+
 def test_what_finalists_leave_is_for_one_that_may_get_ahead_of_them():
     """If it could be finished."""
     ended = [Standing(n, 9, (0.5, 0.1, 0.1), is_paused=False) for n in range(2)]
@@ -221,7 +231,7 @@ def test_a_budget_is_not_overspent_and_the_finalists_arrive(strategy, seed, trai
     arrived = [each for each in standings.values() if each.rung == last]
     assert arrived  # whatever the budget
     assert left >= 0 or len(arrived) == 1
-    if trainings >= strategy.n_finalists + 1:
+    if trainings >= 2 * strategy.n_finalists:  # half of it has room for them
         assert left >= 0
         assert len(arrived) >= strategy.n_finalists
 
