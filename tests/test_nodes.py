@@ -229,8 +229,10 @@ def test_two_nodes_climb_one_ladder(home, database, tracking_server):
     trials = finished(read_study(database, name), load_study(studies[0]))
     assert [trial.number for trial in trials] == list(expected)
     for trial in trials:
-        curves = expected[trial.number][2].values[list(trial.curves.folds)]
-        assert np.array_equal(trial.curves.values, curves[:, : trial.curves.n_epochs])
+        curves = trial.curves
+        assert curves is not None
+        whole_curves = expected[trial.number][2].values[list(curves.folds)]
+        assert np.array_equal(curves.values, whole_curves[:, : curves.n_epochs])
 
 
 def search_as_node(study, environment, point, call):

@@ -1,5 +1,7 @@
 """Several processes at one study's run, and what one of them leaves to another."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from pipeline.tracking.unsent import Unsent
 from pipeline.tracking.updates import Metrics, Texts
 from pipeline.tracking.writer import MetricWriter
 
-NAMES = {"experiment": "digits", "signature": "0a1b2c3d4e5f"}
+NAMES: Any = {"experiment": "digits", "signature": "0a1b2c3d4e5f"}
 
 
 def epoch(value: float) -> dict[str, float]:
