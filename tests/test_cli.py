@@ -83,6 +83,7 @@ VALUES = [
     ("refit.keep_folds", "True", True),
     ("registry.name", "other", "other"),
     ("registry.margin", "0.01", 0.01),
+    ("registry.on", "test", "test"),
     ("keep_checkpoints", "3", 3),
     ("keep_checkpoints", "all", "all"),
     ("space.max_epochs", "40", 40),
@@ -92,7 +93,7 @@ VALUES = [
 
 @pytest.mark.parametrize(("name", "text", "value"), VALUES)
 def test_set_changes_a_field(name, text, value):
-    fields = {"registry": Registry()} if name.startswith("registry.") else {}
+    fields = {"registry": Registry(), "test_size": 9} if name.startswith("registry.") else {}
     assert value_of(given("--set", f" {name} = {text} ", **fields), name) == value
 
 

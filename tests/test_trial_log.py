@@ -26,7 +26,7 @@ class Store:
         self.run = self
         self._error = error
 
-    def start_trial(self, number, params, *, run_id):
+    def open_run(self, number, params, run_id):
         self.may_open.wait(10)
         if self._error:
             raise self._error

@@ -99,7 +99,8 @@ def test_a_worker_that_was_only_silent_leaves_its_trial_to_the_other(
         assert one.is_taken(0)
     quick.tell(result_of(quick, spec, [0.5], Outcome.COMPLETED))
     two.release(0)
-    slow.report(1, 0.4, horizon_free=True)
+    with pytest.raises(TakenOver):
+        slow.report(1, 0.4, horizon_free=True)
     with pytest.raises(TakenOver):
         slow.tell(result_of(slow, spec, [0.4], Outcome.COMPLETED))
     assert open_shared(spec).trials[0].value == 0.5
