@@ -19,6 +19,7 @@ def studies(monkeypatch):
     return strategies_on_data.STUDIES
 
 
+@pytest.mark.long
 def test_a_study_is_searched_in_all_ways(studies, tmp_path, capsys):
     tiny = studies["breast-cancer"]
     file = tmp_path / "out.json"

@@ -261,6 +261,7 @@ def test_what_on_train_end_leaves_is_kept_also_where_the_optimizer_averages():
     assert sum("change the weights in on_train_end" in line for line in said) == 1
 
 
+@pytest.mark.long
 def test_a_callback_may_score_predict_and_save_the_model(tmp_path):
     class Looks(keras.callbacks.Callback):
         seen: list[Any] = []  # noqa: RUF012
