@@ -17,12 +17,12 @@ def complete_runs(session: Session) -> None:
     """
     run, n_completed = session.run, 0
     run.let_go()
-    running = run.running()
+    unended = run.unended()
     for trial in optimization.finished(session.study, session.spec):
         name = trial_name(trial.number)
         session.snapshots.drop(name)
         run_id = optimization.run_id_of(session.study, trial.number)
-        if run_id not in running:
+        if run_id not in unended:
             continue
         session.end_run(trial)
         n_completed += 1

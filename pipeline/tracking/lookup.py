@@ -62,7 +62,21 @@ def find_run(client: MlflowClient, experiment_id: str, signature: str) -> Run | 
 
 def running_trials(client: MlflowClient, experiment_id: str, run_id: str) -> list[str]:
     """Return the runs of a study's trials that are marked RUNNING, whoever trains them."""
-    query = f"tags.`{PARENT_TAG}` = '{run_id}' and attributes.status = 'RUNNING'"
+    return _trials(client, experiment_id, run_id, "attributes.status = 'RUNNING'")
+
+
+def unended_trials(client: MlflowClient, experiment_id: str, run_id: str) -> list[str]:
+    """Return the runs of a study's trials that are not marked as ended.
+
+    Of those that pause or were interrupted another process may have written the end to Optuna, and
+    not even its beginning to MLflow.
+    """
+    query = "attributes.status != 'FINISHED' and attributes.status != 'FAILED'"
+    return _trials(client, experiment_id, run_id, query)
+
+
+def _trials(client: MlflowClient, experiment_id: str, run_id: str, condition: str) -> list[str]:
+    query = f"tags.`{PARENT_TAG}` = '{run_id}' and {condition}"
     runs = every(partial(client.search_runs, [experiment_id], query))
     return [run.info.run_id for run in runs]
 

@@ -17,7 +17,7 @@ from pipeline.tracking.lookup import (
     find_run,
     find_trial,
     mend,
-    running_trials,
+    unended_trials,
 )
 from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.records import (
@@ -242,11 +242,11 @@ class StudyRun:
         """Queue metrics of the study's run."""
         self.writer.put(self.run_id, storable_metrics(metrics), step)
 
-    def running(self) -> set[str]:
-        """Return the trials' runs that are marked RUNNING."""
+    def unended(self) -> set[str]:
+        """Return the trials' runs that are not marked as ended."""
 
         def read() -> set[str]:
-            return set(running_trials(self.store.client, self.experiment_id, self.run_id))
+            return set(unended_trials(self.store.client, self.experiment_id, self.run_id))
 
         with readable_errors(f"the study's runs cannot be read in {self.store.address}"):
             return patiently(read, patience_secs=self.writer.patience_secs)

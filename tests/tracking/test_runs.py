@@ -330,3 +330,17 @@ def test_an_experiment_that_another_process_made_meanwhile_is_used(store, open_s
     )
     experiment_id = store.client.create_experiment("digits", store.artifact_location)
     assert open_study().experiment_id == experiment_id
+
+
+def test_runs_that_pause_or_were_interrupted_have_not_ended(open_study, trial_result, objective):
+    """Another process may have gone on with them, and MLflow not know yet."""
+    study, left = open_study(), set()
+    ends = (Outcome.COMPLETED, Outcome.FAILED, Outcome.PAUSED, Outcome.INTERRUPTED, None)
+    for number, outcome in enumerate(ends):
+        trial = study.start_trial(number, {})
+        if outcome is not None:
+            trial.end(trial_result(outcome), objective)
+        if outcome not in (Outcome.COMPLETED, Outcome.FAILED):
+            left.add(trial.run_id)
+    study.flush()
+    assert study.unended() == left
