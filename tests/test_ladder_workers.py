@@ -124,8 +124,6 @@ def test_two_workers_climb_one_ladder_though_one_of_them_is_killed(home, whole):
     assert "that were paused are not trained further" in said
     assert "paused" in said
     assert_climbed(home, whole)
-    logs = [path.read_text() for path in home.glob("mlruns/studies/*/workers/*.log")]
-    assert [("trial  " in log) for log in logs] == [True, True]  # each has trained some
 
 
 @pytest.mark.long
