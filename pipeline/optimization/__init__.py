@@ -7,6 +7,7 @@ from pipeline.optimization.heartbeats import LOOK_SECS, AnotherHeld, HeartbeatCl
 from pipeline.optimization.insight import N_FOR_IMPORTANCES, importances, spans
 from pipeline.optimization.journal import mend_journal
 from pipeline.optimization.queue import best_params, enqueue
+from pipeline.optimization.sampling import exhausted
 from pipeline.optimization.storage import disconnect, notes_of, open_study, read_study
 from pipeline.optimization.stored import (
     Finished,
@@ -18,12 +19,7 @@ from pipeline.optimization.stored import (
     run_id_of,
     run_ids,
 )
-from pipeline.optimization.trials import (
-    Proposal,
-    exhausted,
-    n_to_begin,
-    next_proposal,
-)
+from pipeline.optimization.trials import Proposal, n_to_begin, next_proposal
 
 __all__ = [
     "LOOK_SECS",

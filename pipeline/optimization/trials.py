@@ -7,12 +7,10 @@ for proposal in iter(lambda: next_proposal(study, spec), ...):
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -21,6 +19,7 @@ from pipeline.optimization.alike import HORIZON_FREE
 from pipeline.optimization.database import errors_of_trial, readable_errors
 from pipeline.optimization.ranked import study_of_ranked
 from pipeline.optimization.reports import reports_of
+from pipeline.optimization.sampling import exhausted, make_sampler
 from pipeline.optimization.stored import N_SHARES, STATES
 from pipeline.results import Outcome, TrialResult
 from pipeline.spec import StudySpec
@@ -31,11 +30,6 @@ WARM_UP_SHARE = 1 / 9
 Learning curves cross most in their first epochs: a small learning rate starts slowly and may end
 best.
 """
-
-LAID_OUT = (optuna.samplers.GridSampler, optuna.samplers.QMCSampler)
-"""Samplers whose seed lays out all points before the first trial: one seed serves every trial, or
-each would take its point from another layout. How many points are used is kept in the study."""
-
 
 RUNG = "rung"
 """Note on a trial: up to which rung of the study's strategy it is trained. In its result: how many
@@ -260,26 +254,6 @@ def n_to_begin(study: optuna.Study, spec: StudySpec) -> int:
     return max(0, spec.budget.n_trials - n_begun)
 
 
-def exhausted(study: optuna.Study, spec: StudySpec) -> bool:
-    """Whether the sampler has no more to propose, as a grid whose points were all begun."""
-    trials = study.get_trials(deepcopy=False)
-    sampler = make_sampler(spec, len(trials))
-    if not hasattr(sampler, "is_exhausted"):
-        return False
-    # A grid would propose the points that others are at once more.
-    ended = optuna.create_study(direction=study.direction, sampler=sampler)
-    ended.add_trials([_as_ended(trial) for trial in trials])
-    return bool(sampler.is_exhausted(ended))
-
-
-def _as_ended(trial: FrozenTrial) -> FrozenTrial:
-    if trial.state is not TrialState.RUNNING:
-        return trial
-    ended = copy.copy(trial)
-    ended.state, ended.datetime_complete = TrialState.FAIL, trial.datetime_start
-    return ended
-
-
 def _continued(study: optuna.Study, running: FrozenTrial, spec: StudySpec) -> Trial:
     """Return a trial that was left running, with the parameters that it did not live to store."""
     trial = Trial(study, running._trial_id)
@@ -315,29 +289,3 @@ def _proposed_again(study: optuna.Study, number: int, spec: StudySpec) -> dict[s
         earlier._storage.set_study_system_attr(earlier._study_id, key, value)
     earlier.add_trials(study.get_trials(deepcopy=False)[:number])
     return _suggested(earlier.ask(), spec).params
-
-
-def make_sampler(spec: StudySpec, number: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler for the trial of this number. Raises BadInput when it cannot be made."""
-    seed = int(np.random.SeedSequence([spec.seed, number]).generate_state(1)[0])
-    if spec.sampler is None:
-        return optuna.samplers.TPESampler(seed=seed)
-    sampler = _made(spec.sampler, seed)
-    conditional = sorted(spec.varied.keys() - spec.sampled.keys())
-    if isinstance(sampler, LAID_OUT) and conditional:
-        raise BadInput(
-            f"sampler must take parameters that only some trials have ({', '.join(conditional)}), "
-            f"got {type(sampler).__name__}, which lays out all points beforehand; TPESampler and "
-            "RandomSampler do"
-        )
-    return _made(spec.sampler, spec.seed) if isinstance(sampler, LAID_OUT) else sampler
-
-
-def _made(factory: Callable[[int], Any], seed: int) -> optuna.samplers.BaseSampler:
-    try:
-        sampler = factory(seed)
-    except Exception as error:
-        raise BadInput(f"sampler({seed}) raised {type(error).__name__}: {error}") from error
-    if not isinstance(sampler, optuna.samplers.BaseSampler):
-        raise BadInput(f"sampler must return an Optuna sampler, got {sampler!r}")
-    return sampler

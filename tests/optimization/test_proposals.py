@@ -205,6 +205,10 @@ def test_a_trial_killed_between_two_reports_of_an_epoch_gets_the_second(make_spe
             lambda seed: optuna.samplers.GridSampler({"momentum": [0.1]}, seed=seed),
             "sampler must propose learning_rate, momentum, got .*Grid.*, which raised ValueError: ",
         ),
+        (
+            lambda seed: optuna.samplers.GridSampler({"learning_rate": [0.01, 9.99]}, seed=seed),
+            "values of learning_rate that its space has, FloatDistribution.*, got 9.99 in GridSamp",
+        ),
     ],
 )
 def test_a_sampler_that_cannot_be_used_is_named(sampler, says, make_spec, open_journal):
