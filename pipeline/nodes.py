@@ -13,6 +13,7 @@ from typing import Any
 from pipeline import optimization, tracking
 from pipeline.errors import BadInput, StoreUnavailable
 from pipeline.question import Question
+from pipeline.spec import UNSIGNED
 
 RUN = "mlflow_run"
 RECORD = "holder"
@@ -20,18 +21,6 @@ RECORD = "holder"
 
 MAX_CHARS = 60
 """Of a field's text, in a sentence."""
-
-MAY_DIFFER = (
-    "budget",
-    "rule",
-    "refit",
-    "registry",
-    "keep_checkpoints",
-    "sampler",
-    "pruner",
-    "strategy",
-)
-"""Fields that make no other study."""
 
 POLL_SECS = 0.5
 INTRODUCTION_SECS = 5.0
@@ -134,7 +123,7 @@ def differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
         found.append(f"the data, {rows[0]} rows here and {rows[1]} there")
     for name in sorted({*mine["fields"], *theirs["fields"]}):
         here, there = (str(each["fields"].get(name)) for each in (mine, theirs))
-        if here != there and not name.startswith(MAY_DIFFER):
+        if here != there and name not in UNSIGNED:
             found.append(f"{name}, {_short(here)} here and {_short(there)} there")
     return found
 

@@ -44,6 +44,22 @@ MAX_EXTENSION = 3
 SCHEDULE = "schedule"
 """The parameter that names one of several schedules."""
 
+UNSIGNED = (
+    "budget", "rule", "refit", "registry", "keep_checkpoints", "sampler", "pruner", "strategy",
+)  # fmt: skip
+"""Fields that may change while a study goes on: they make no other one of it."""
+
+_SIGNED_APART = (
+    "load_data", "build_model", "name", "space", "splitter", "test_size", "dtype_policy",
+    "deterministic",
+)  # fmt: skip
+"""Fields that are signed by what they give, or in a way of their own."""
+
+_LATER = (
+    "range_test", "scorers", "validation_batch_size", "operation_threads", "callbacks", "augment",
+)  # fmt: skip
+"""Fields that came later: at their defaults, a study is the one that it was without them."""
+
 Params = dict[str, Any]
 EngineMode = Literal["auto", "plain", "xla", "stream"]
 DtypePolicy = Literal["float32", "mixed_float16", "mixed_bfloat16"]
@@ -270,31 +286,23 @@ class StudySpec:
     def signature(self, *, data_fingerprint: str, splits_hash: str) -> str:
         """Return what makes this the same study, as 12 hexadecimal digits.
 
-        Space, splits, objective, seed, engine mode, data, the source of the loader, the builder
-        and the local modules they import, and what shapes training. Not the budget, the rule, the
-        refit, the sampler, the pruner and the strategy: changing those continues the study.
+        Space, splits, data, the source of the loader, the builder and the local modules they
+        import, and every field that is not `UNSIGNED`.
         """
+        apart = (*UNSIGNED, *_SIGNED_APART, *_LATER)
         parts = {
             "name": self.name,
             "space": {k: canonical(v) for k, v in sorted(self.space.items())},
             "data": data_fingerprint,
             "splits": splits_hash,
             "source": self.source.hash,
-            **{
-                name: canonical(getattr(self, name))
-                for name in (
-                    "objective", "preprocess", "class_weight", "batch_size", "schedule",
-                    "early_stopping", "choose_within_schedule", "seed", "engine", "threads",
-                )
-            },
-        }  # fmt: skip
-        # Fields that came later: at their defaults, a study is the one that it was without them.
-        if self.dtype_policy is not None:
-            parts["dtype_policy"] = self.dtype_policy
-        later = ("range_test", "scorers", "validation_batch_size", "operation_threads")
-        for name in (*later, "callbacks", "augment"):
+            **{k: canonical(v) for k, v in vars(self).items() if k not in apart},
+        }
+        for name in _LATER:
             if (value := getattr(self, name)) not in (None, False, {}):
                 parts[name] = canonical(value)
+        if self.dtype_policy is not None:
+            parts["dtype_policy"] = self.dtype_policy
         if not self.deterministic:
             parts["deterministic"] = "False"
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput
 from pipeline.objective import Objective
 from pipeline.schedules import Cosine
-from pipeline.spec import EarlyStopping, Refit, StudySpec
+from pipeline.spec import UNSIGNED, EarlyStopping, Refit, StudySpec
 
 SPACE = {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True), "max_epochs": 10}
 
@@ -338,3 +339,7 @@ def test_a_spec_is_described_in_text_without_addresses():
     assert described["space.activation"] == "relu"
     assert "FloatDistribution" in described["space.learning_rate"]
     assert spec().described()["build_model"] == "build_model"
+
+
+def test_what_may_change_while_a_study_goes_on_are_fields_of_it():
+    assert set(UNSIGNED) <= {field.name for field in dataclasses.fields(StudySpec)}
