@@ -135,8 +135,12 @@ class Session:
         budget, n_others = self.spec.budget, 0
         is_limited = budget.max_fold_epochs is not None or budget.max_updates is not None
         if is_limited and self.climbs is None:  # their steps were counted when this one began
+            trials = proposal.trials()
+            ended = self.finished.among(trials)
+            if len(ended) > self.spending.n_counted:
+                self.spending.recount(ended)
             n_others = len(lockstep.states) * optimization.epochs_begun(
-                self.study, self.spec, but=proposal.number
+                trials, self.spec, but=proposal.number
             )
         n_others_updates = round(n_others * n_updates / n_fold_epochs)
         return self.must_stop(n_fold_epochs + n_others, n_updates + n_others_updates)

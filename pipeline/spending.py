@@ -25,6 +25,7 @@ class Spending:
 
     deadline: when this session's time is over, by the clock; None is its budget from now on
     ended_by: which budget ended the search, as workers say who did not get further; "" if none did
+    n_counted: trials that were counted last
     """
 
     spec: StudySpec
@@ -32,6 +33,7 @@ class Spending:
     deadline: float | None = None
     ended_by: str = ""
     clock: Callable[[], float] = field(default=lambda: time.monotonic())
+    n_counted: int = field(default=0, init=False)
     _start: float = field(init=False)
     _counted_at: float = field(init=False)
     _legs: list[float] = field(default_factory=list, init=False)
@@ -62,18 +64,25 @@ class Spending:
         """Count what was trained of the trials, of all sessions and workers.
 
         n_here: fold-epochs of that which this process has trained since it last counted
-        What the best one's answer takes is kept back.
         """
-        self._searched = (
-            sum(trial.n_fold_epochs for trial in trials),
-            sum(trial.n_updates for trial in trials),
-        )
-        self._underway = (0, 0)
+        self.recount(trials)
         self._n_here += n_here
         now = self.clock()
         if n_here:
             self._legs.append((now - self._counted_at) / n_here)
         self._counted_at = now
+
+    def recount(self, trials: Sequence[TrialResult]) -> None:
+        """Count as well what others have trained since, while this process is at a trial.
+
+        What the best one's answer takes is kept back.
+        """
+        self.n_counted = len(trials)
+        self._searched = (
+            sum(trial.n_fold_epochs for trial in trials),
+            sum(trial.n_updates for trial in trials),
+        )
+        self._underway = (0, 0)
         self._keep_back_for(next(iter(ranked(trials, self.spec.objective)), None))
 
     def count_underway(self, n_fold_epochs: int) -> None:

@@ -37,6 +37,10 @@ class Reports:
     def flush(self) -> None:
         """Let the storage know of everything."""
 
+    def trials(self) -> list[FrozenTrial]:
+        """Return the study's trials as far as they have come."""
+        return self._trial.study.get_trials(deepcopy=False)
+
     def should_prune(self, *, horizon_free: bool) -> bool:
         """Ask the study's pruner, which sees trials whose steps mean the same."""
         study = study_of_alike(self._trial.study, horizon_free=horizon_free)
@@ -69,6 +73,10 @@ class GatheredReports(Reports):
             with errors_of_trial():
                 self._storage.set_intermediate_values(self._trial._trial_id, self._unwritten)
         self._unwritten, self._last_write = {}, self._clock()
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return the study's trials as a pruner is shown them: nothing is read for this."""
+        return self._recent.get_all_trials(self._trial.study._study_id, deepcopy=False)
 
     def should_prune(self, *, horizon_free: bool) -> bool:
         """Ask the study's pruner, which sees trials whose steps mean the same."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -21,6 +21,8 @@ STATES = {
 }
 """An interrupted trial stays RUNNING: whoever comes next goes on with it."""
 
+ENDED = tuple(set(STATES.values()))
+
 N_SHARES = 20
 """Points at which trials with a horizon-dependent schedule are compared: shares of the horizon."""
 
@@ -34,8 +36,12 @@ class Finished:
 
     def all(self) -> tuple[TrialResult, ...]:
         """Return those that have finished by now, in order of number."""
-        for trial in self._study.get_trials(deepcopy=False, states=tuple(set(STATES.values()))):
-            if trial.number not in self._results:
+        return self.among(self._study.get_trials(deepcopy=False, states=ENDED))
+
+    def among(self, trials: Iterable[FrozenTrial]) -> tuple[TrialResult, ...]:
+        """Return those of the study's trials that have finished, and any that were seen before."""
+        for trial in trials:
+            if trial.state in ENDED and trial.number not in self._results:
                 self._results[trial.number] = result_of(trial, self._spec)
         return tuple(self._results[number] for number in sorted(self._results))
 
@@ -77,11 +83,12 @@ def begun(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def epochs_begun(study: optuna.Study, spec: StudySpec, *, but: int) -> int:
-    """Return how many epochs were reported of trials that have not ended, except one of them."""
+def epochs_begun(trials: Iterable[FrozenTrial], spec: StudySpec, *, but: int) -> int:
+    """Return how many epochs were reported of those that have not ended, except one of them."""
     n_epochs = 0
-    for trial in begun(study):
-        if trial.number != but and trial.intermediate_values:
+    for trial in trials:
+        is_begun = trial.state is TrialState.RUNNING and trial.intermediate_values
+        if is_begun and trial.number != but:
             horizon = int({**spec.fixed, **trial.params}["max_epochs"])
             n_epochs += last_report(trial, horizon)[0]
     return n_epochs

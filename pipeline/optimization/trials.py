@@ -116,6 +116,11 @@ class Proposal:
             if step is not None and step > self._last_step:
                 self._report(mean, step)
 
+    def trials(self) -> list[FrozenTrial]:
+        """Return the study's trials, in a database as they were up to two seconds ago."""
+        with readable_errors():
+            return self._reports.trials()
+
     def aim_at(self, rung: int) -> None:
         """Note up to which rung it is trained now: whoever finds it left goes on to there."""
         self.rung = rung

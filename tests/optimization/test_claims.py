@@ -125,4 +125,4 @@ def test_what_others_have_trained_is_counted(horizon_free, expected, make_spec, 
         proposal = next_proposal(study, spec, take=by_others)
         for n in range(1, n_epochs + 1):
             proposal.report(n if horizon_free else 5 * n, 1.0, horizon_free=horizon_free)
-    assert epochs_begun(study, spec, but=2) == expected
+    assert epochs_begun(study.get_trials(), spec, but=2) == expected
