@@ -39,17 +39,17 @@ class Stores:
     storage: str | None
     patience_secs: float
 
-    def check(self) -> None:
+    def check(self, say: Callable[[str], None] = lambda line: None) -> None:
         """Open a storage that is a server, so that what is wrong with it is said at once.
 
         Raises BadInput and StoreUnavailable.
         """
         if self._server is not None:
-            optimization.disconnect(optimization.open_database(self._server, self.patience_secs))
+            optimization.check_server(self._server, self.patience_secs, say=say)
 
     def posed(self, spec: StudySpec, *, n_workers: int, say: Callable[[str], None]) -> Question:
         """Return the study with its data split, for a search; see `question.pose`."""
-        self.check()
+        self.check(say)
         return pose(spec, n_workers=n_workers, measures=True, begun=self.bring_record, say=say)
 
     def meeting_for(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from pipeline.errors import BadInput
+
 FIRST_PAUSE_SECS = 0.5
 LONGEST_PAUSE_SECS = 10.0
 DEFAULT_PATIENCE_SECS = 60.0
@@ -16,7 +18,10 @@ _PASSING = re.compile(
     r"|connection (was )?(reset|aborted|closed)|closed the connection|remote end closed"
     r"|broken pipe|lost connection|gone away|timed out|timeout|too many connections"
     r"|temporar(il)?y|too many 50\d|error code 50\d"
-    r"|\b50[0234] (server|internal|bad|service|gateway)",
+    r"|\b50[0234] (server|internal|bad|service|gateway)"
+    # A database that is full, starts or stops, and what it undid for two that waited for each other
+    r"|too many clients|connection slots are reserved|the database system is|in recovery mode"
+    r"|shutdown in progress|administrator command|deadlock",
     re.IGNORECASE,
 )
 
@@ -29,6 +34,8 @@ def is_passing(error: BaseException) -> bool:
     It is read from the words, its causes' included: each library has its own classes for it, and
     wraps those of the one below.
     """
+    if isinstance(error, BadInput):  # whoever made it of another one knows better
+        return False
     while error is not None:
         if isinstance(error, ConnectionError | TimeoutError) or _PASSING.search(str(error)):
             return True

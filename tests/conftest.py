@@ -2,13 +2,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from pipeline.tracking.store import open_store
 from tests.kill import FIELDS, answer_in, finish
-from tests.postgres import Postgres, running_server
+from tests.mysql import MySQL
+from tests.postgres import Database, running_server
+from tests.server import Server
 from tests.tiny_study import runs_of, write_study
 
 for variable in ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE"):
@@ -40,16 +41,39 @@ def with_store(home: Path, migrated_database: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres() -> Iterator[Database]:
     """Return a PostgreSQL server for all tests of the session that do not stop it."""
     with running_server() as server:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[Database]:
+    """Return the same of MySQL's kind."""
+    with running_server(MySQL) as server:
+        yield server
+
+
+@pytest.fixture(params=["postgres", pytest.param("mysql", marks=pytest.mark.long)])
+def server(request) -> Database:
+    """Return each of the servers."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-def database(postgres) -> str:
+def database(server) -> str:
     """Return the URL of an empty database."""
-    return postgres.new_database(f"study_{uuid4().hex}")
+    return server.new_database()
+
+
+@pytest.fixture
+def tracking_server(tmp_path_factory, postgres) -> Iterator[Server]:
+    """Return MLflow's server, on a database of its own."""
+    folder, address = tmp_path_factory.mktemp("server"), postgres.new_database()
+    server = Server(folder, backend=address)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

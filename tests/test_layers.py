@@ -65,7 +65,7 @@ LOWER = LEAVES | {
     "decoded": {"errors", "files", "machine", "study_file"},
     "machine": set(),
     "placement": set(),
-    "retry": set(),
+    "retry": {"errors"},
     # What tells a command's end loads nothing but itself until it must.
     "log_file": {"errors"},
     "ending": {"errors", "files", "log_file"},

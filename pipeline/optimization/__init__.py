@@ -2,12 +2,18 @@
 
 from pipeline.optimization.claims import Claims
 from pipeline.optimization.climbs import Climbs
-from pipeline.optimization.database import heartbeat_secs, is_server, open_database, who
+from pipeline.optimization.database import (
+    check_server,
+    heartbeat_secs,
+    is_server,
+    open_database,
+)
 from pipeline.optimization.heartbeats import LOOK_SECS, AnotherHeld, HeartbeatClaims, StudyLock
 from pipeline.optimization.insight import N_FOR_IMPORTANCES, importances, spans
 from pipeline.optimization.journal import mend_journal
 from pipeline.optimization.queue import best_params, enqueue
 from pipeline.optimization.sampling import exhausted
+from pipeline.optimization.servers import who
 from pipeline.optimization.storage import disconnect, notes_of, open_study, read_study
 from pipeline.optimization.stored import (
     Finished,
@@ -34,6 +40,7 @@ __all__ = [
     "begun",
     "best",
     "best_params",
+    "check_server",
     "disconnect",
     "enqueue",
     "epochs_begun",

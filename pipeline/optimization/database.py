@@ -1,30 +1,31 @@
 """Optuna's storage in a database: opened readably, tried again while it is away.
 
-Through a PostgreSQL server workers of several machines meet; see `heartbeats.py`.
+Through a server (`servers.py`) workers of several machines meet; see `heartbeats.py`.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
 import platform
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from sqlalchemy import create_engine, event, insert, make_url, select, text
+from sqlalchemy import insert, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, PipelineError, StoreUnavailable, TakenOver
+from pipeline.optimization.servers import Server, connection_to, server_at
 from pipeline.retry import patiently
 
 ASKED_BY_CACHE = {
@@ -33,32 +34,24 @@ ASKED_BY_CACHE = {
 }  # fmt: skip
 """What Optuna's cache asks of the database behind it, beyond the interface of storages."""
 
-SERVER = "postgresql"
-DRIVERS = ("psycopg", "psycopg2")
-"""Of SQLAlchemy's, those that take libpq's options; the first one where the URL names none."""
-
 MAX_HEARTBEAT_SECS = 15
 
-CONNECT_SECS = 10
-SERVER_OPTIONS = (
-    # A node that vanished without a word must not hold a lock for hours, as TCP would let it.
-    ("tcp_keepalives_idle", "10"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
-    ("idle_in_transaction_session_timeout", "60s"),
-)
+MAX_CLOCK_DIFFERENCE_SECS = 60.0
+"""Between a node and its server. Those that NTP sets differ by milliseconds: one that is a minute
+off is not set at all. Times that are shown are off by as much, and nothing else."""
 
 _WRONG = re.compile(
     r"authentication failed|no password supplied|role .* does not exist|database .* does not exist"
-    r"|could not translate host name|resolve host|no pg_hba\.conf entry|permission denied"
-    r"|does not support SSL|Access denied|Unknown database",
+    r"|could not translate host name|resolve host|Name or service not known"
+    r"|no pg_hba\.conf entry|permission denied|read-only|does not support SSL|Access denied"
+    r"|Unknown database|No database selected|command denied",
 )
 """What waiting does not mend."""
 
 
 def is_server(storage: object) -> bool:
     """Whether a storage is a server on which workers of several machines can meet."""
-    return str(storage).partition(":")[0].partition("+")[0] == SERVER
+    return server_at(storage) is not None
 
 
 def heartbeat_secs(patience_secs: float) -> tuple[int, int]:
@@ -76,9 +69,9 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise StoreUnavailable(
-            f"the study's storage cannot be used: {mask_password(reason)}; "
+            f"the study's storage cannot be used: {mask_password(_lines(cause)[0])}; "
             "mend it and start the same command: finished trials are kept"
         ) from error
 
@@ -152,112 +145,111 @@ for _name in BaseStorage.__abstractmethods__ | ASKED_BY_CACHE:
     setattr(PatientStorage, _name, _patient(getattr(RDBStorage, _name)))
 
 
-def open_database(address: str, patience_secs: float = 0.0) -> PatientStorage:
+def open_database(
+    address: str, patience_secs: float = 0.0, *, say: Callable[[str], None] = lambda line: None
+) -> PatientStorage:
     """Return the storage in a database, its tables made if need be.
 
     patience_secs: how long a database that is locked or away is tried again, now and later
+    say: gets a line when it is away now
     Raises BadInput for what waiting does not mend: an address, a driver, a password, a schema; and
     StoreUnavailable.
     """
-    options: dict[str, Any] = {"pool_pre_ping": True}  # notices that a connection was closed
-    heartbeat: dict[str, Any] = {}
+    server = server_at(address)
 
     def opened() -> PatientStorage:
-        with warnings.catch_warnings(), _making_tables(address):
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = PatientStorage(url, engine_kwargs=options, **heartbeat)
-        if is_server(address):
-            event.listen(storage.engine, "connect", _use_utc)
-            storage.engine.dispose()  # of connections that do not
-        return storage
+        try:
+            return _storage_at(address) if server is None else _made_alone(server, address, beats)
+        except PipelineError:
+            raise
+        except Exception as error:
+            raise _what_is_wrong(address, error) from error
 
-    try:
-        url = address
-        if is_server(address):
-            url = _with_driver(address)
-            options["connect_args"] = _connect_args(url)
-            interval, grace = heartbeat_secs(patience_secs)
-            heartbeat = {"heartbeat_interval": interval, "grace_period": grace}
-        storage = patiently(opened, patience_secs=patience_secs)
-    except PipelineError:
-        raise
-    except Exception as error:
-        raise _what_is_wrong(address, error) from error
+    beats = heartbeat_secs(patience_secs)
+    storage = patiently(opened, patience_secs=patience_secs, say=say)
     storage.patience_secs = patience_secs
     return storage
 
 
-def connection_to(url: str) -> Any:
-    """Return a new connection to a server, of which every statement stands for itself."""
-    options = {"poolclass": NullPool, "isolation_level": "AUTOCOMMIT"}
-    url = _with_driver(url)
-    return create_engine(url, connect_args=_connect_args(url), **options).connect()
+def check_server(
+    address: str,
+    patience_secs: float,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """Open a server's storage once, so that what is wrong with it is said before all else.
 
-
-def who() -> str:
-    """Return how a server's other clients see this process: its host and number."""
-    return f"{platform.node()[:50]} {os.getpid()}"
-
-
-def lock_key(*names: str) -> tuple[int, ...]:
-    """Return numbers for advisory locks of these names: a number of 64 bits, or two of 32."""
-    size = 8 if len(names) == 1 else 4
-    digests = (hashlib.sha256(name.encode()).digest()[:size] for name in names)
-    return tuple(int.from_bytes(each, "big", signed=True) for each in digests)
-
-
-def _use_utc(connection: Any, record: Any) -> None:
-    """Let a node's time zone be that of all: heartbeats are kept without one.
-
-    By a statement, since libpq's variable PGTZ is stronger than its options.
+    Raises BadInput and StoreUnavailable as `open_database`; BadInput as well where its user may not
+    write, and where this node's clock is another one than the server's.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'UTC'")
-    connection.commit()
+    server = server_at(address)
+    assert server is not None
+    storage = open_database(address, patience_secs, say=say)
+
+    def asked() -> None:
+        name = f"may be written: {uuid4()}"
+        try:
+            with storage.engine.connect() as connection:
+                _check_clock(server, connection, clock)
+                connection.execute(insert(models.StudyModel).values(study_name=name))
+                connection.rollback()
+        except SQLAlchemyError as error:
+            raise _what_is_wrong(address, error) from error
+
+    try:
+        patiently(asked, patience_secs=patience_secs, say=say)
+    finally:
+        storage.engine.dispose()
 
 
-def _with_driver(url: str) -> str:
-    """Return a server's URL with its driver. Raises BadInput for one without libpq's options."""
-    scheme, colon, rest = url.partition(":")
-    driver = scheme.partition("+")[2] or DRIVERS[0]
-    if driver not in DRIVERS:
-        allowed = ", ".join(f"{SERVER}+{name}://…" for name in DRIVERS)
-        raise BadInput(f"storage must be {SERVER}://… ({allowed}), got {mask_password(url)}")
-    return f"{SERVER}+{driver}{colon}{rest}"
+def _check_clock(server: Server, connection: Connection, clock: Callable[[], datetime]) -> None:
+    before = clock()
+    theirs = server.now(connection)
+    mine = before + (clock() - before) / 2
+    difference = (mine - theirs).total_seconds()
+    if abs(difference) > MAX_CLOCK_DIFFERENCE_SECS:
+        raise BadInput(
+            f"the clock of {platform.node()} must be within {MAX_CLOCK_DIFFERENCE_SECS:g} s of the "
+            f"database server's, got {mine:%Y-%m-%d %H:%M:%S} UTC here and "
+            f"{theirs:%Y-%m-%d %H:%M:%S} UTC there, {abs(difference):.0f} s "
+            f"{'ahead' if difference > 0 else 'behind'}; let both be set by NTP"
+        )
 
 
-def _connect_args(url: str) -> dict[str, Any]:
-    """Return libpq's options for a server's URL."""
-    given = str(make_url(url).query.get("options", ""))
-    settings = " ".join(f"-c {name}={value}" for name, value in SERVER_OPTIONS)
-    return {
-        "connect_timeout": CONNECT_SECS,
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "application_name": who(),
-        "options": f"{given} {settings}".strip(),
-    }
+def _storage_at(url: str, **options: Any) -> PatientStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # A connection that was closed is noticed.
+        engine = {"pool_pre_ping": True, **options.pop("engine_kwargs", {})}
+        return PatientStorage(url, engine_kwargs=engine, **options)
 
 
-@contextmanager
-def _making_tables(url: str) -> Iterator[None]:
-    """Let one process at a time make the tables of a server: two would meet half-made ones."""
-    if not is_server(url):
-        yield
-        return
-    with connection_to(url) as connection:
-        lock = {"key": lock_key("optuna tables")[0]}
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), lock)
-        yield
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), lock)
+def _made_alone(server: Server, address: str, beats: tuple[int, int]) -> PatientStorage:
+    """Return a server's storage, its tables made by one process at a time.
+
+    Two would meet half-made ones.
+    """
+    url, (interval, grace) = server.url_of(address), beats
+    with connection_to(address) as connection, server.locked(connection, "optuna tables"):
+        storage = _storage_at(
+            url,
+            engine_kwargs={"connect_args": server.connect_args(url)},
+            heartbeat_interval=interval,
+            grace_period=grace,
+        )
+        server.complete_tables(storage.engine)
+    server.prepare(storage.engine)
+    storage.engine.dispose()  # of connections that began otherwise
+    return storage
 
 
 def _what_is_wrong(address: str, error: Exception) -> PipelineError:
     """Return the error for a database that could not be opened."""
     address, lines = mask_password(address), [mask_password(each) for each in _lines(error)]
     if isinstance(error, ImportError | NoSuchModuleError):
-        install = "; pip install 'epoch-pipeline[postgres]'" if is_server(address) else ""
+        server = server_at(address)
+        install = "" if server is None else f"; pip install 'epoch-pipeline[{server.extra}]'"
         return BadInput(f"the driver of {address} must be installed, got: {lines[0]}{install}")
     if isinstance(error, ArgumentError | ValueError):
         return BadInput(f"storage must be a journal file or a URL, got {address}: {lines[0]}")
@@ -274,4 +266,7 @@ def _what_is_wrong(address: str, error: Exception) -> PipelineError:
 def _lines(error: Exception) -> list[str]:
     """Return an error's lines, its driver's before SQLAlchemy's."""
     error = getattr(error, "orig", None) or error
+    match error.args:
+        case (int(), str(text)) if not isinstance(error, OSError):  # a number of MySQL's first
+            return text.splitlines()
     return str(error).strip().splitlines() or [type(error).__name__]

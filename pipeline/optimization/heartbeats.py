@@ -1,9 +1,9 @@
-"""Which worker is at which trial, where workers share a PostgreSQL server and no folder.
+"""Which worker is at which trial, where workers share a database server and no folder.
 
 Optuna's heartbeats say who is alive: a worker records them for its trial, by the server's clock. A
 trial whose worker has been silent for too long is continued by another one, under its own number,
-so Optuna's callback, which would end it and begin another, is not used. Locks are the server's
-advisory ones, which go with the connection that holds them.
+so Optuna's callback, which would end it and begin another, is not used. Locks are the server's,
+which go with the connection that holds them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from uuid import uuid4
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import StoreUnavailable, TakenOver
-from pipeline.optimization.database import PatientStorage, connection_to, lock_key, readable_errors
+from pipeline.optimization.database import PatientStorage, readable_errors
+from pipeline.optimization.servers import connection_to, server_at
 from pipeline.retry import patiently
 
 CLAIM = "claim"
@@ -59,24 +61,29 @@ class HeartbeatClaims:
     @contextmanager
     def asking(self) -> Iterator[None]:
         """Hold the lock under which trials are begun, taken up and let go."""
-        storage = self._storage
-        lock = {"key": lock_key(f"asking {self._study.study_name}")[0]}
+        storage, names = self._storage, ("asking", self._study.study_name)
+        server = server_at(storage.url)
+        assert server is not None
 
-        def locked() -> Any:
+        def locked() -> Connection:
             connection = storage.engine.connect()
             try:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), lock)
+                server.lock(connection, *names)
             except BaseException:
-                connection.close()
+                connection.invalidate()  # it may have the lock
                 raise
             return connection
 
         with storage.tried(locked) as connection:
-            stale = storage.tried(lambda: storage._get_stale_trial_ids(self._study._study_id))
-            self._stale, self._trials = set(stale), self._study.get_trials(deepcopy=False)
-            yield
-            with suppress(SQLAlchemyError):  # it went with the connection
-                connection.rollback()
+            try:
+                stale = storage.tried(lambda: storage._get_stale_trial_ids(self._study._study_id))
+                self._stale, self._trials = set(stale), self._study.get_trials(deepcopy=False)
+                yield
+            finally:
+                try:
+                    server.unlock(connection, *names)
+                except SQLAlchemyError:  # it goes with the connection
+                    connection.invalidate()
 
     def take(self, number: int) -> bool:
         """Claim a trial; return whether it is this worker's now. Only while asking."""
@@ -168,10 +175,11 @@ class StudyLock:
     def __init__(
         self, url: str, name: str, study: str, *, alone: bool = False, patience_secs: float = 0.0
     ) -> None:
-        self._url, self._patience_secs = url, patience_secs
-        self._name, self._alone = name, alone
-        self._key = dict(zip(("name", "study"), lock_key(name, study), strict=True))
-        self._connection: Any = None
+        server = server_at(url)
+        assert server is not None
+        self._server, self._url, self._patience_secs = server, url, patience_secs
+        self._names, self._alone = (name, study), alone
+        self._connection: Connection | None = None
 
     def acquire(self) -> bool:
         """Take the lock; return whether it is this process's now.
@@ -224,41 +232,27 @@ class StudyLock:
             if self._connection is not connection:
                 connection.close()
 
-    def _taken_on(self, connection: Any) -> bool:
-        since_start = "SELECT extract(epoch FROM now() - pg_postmaster_start_time())"
+    def _taken_on(self, connection: Connection) -> bool:
         # Whoever held it before the server was started may be about to take it again.
-        left = RETURN_SECS - float(connection.execute(text(since_start)).scalar() or 0.0)
+        left = RETURN_SECS - self._server.secs_since_start(connection)
         if left > 0:
             time.sleep(left)
-        if not self._alone:
-            return self._take(connection)
         # Two that begin at once look one after the other.
-        looking = {"key": lock_key(f"looking {self._name}")[0]}
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), looking)
-        if others := self._holders(connection, "<>"):
-            raise AnotherHeld(others[0])
-        is_mine = self._take(connection)
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), looking)
-        return is_mine
+        with self._server.locked(connection, "looking", self._names[0]):
+            if self._alone and (others := self._holders(connection, "<>")):
+                raise AnotherHeld(others[0])
+            return self._take(connection)
 
-    def _take(self, connection: Any) -> bool:
-        query = text("SELECT pg_try_advisory_lock(:name, :study)")
-        is_mine = bool(connection.execute(query, self._key).scalar())
+    def _take(self, connection: Connection) -> bool:
+        is_mine = self._server.try_lock(connection, *self._names)
         if is_mine:
+            self._server.note_holder(connection, *self._names)
             self._connection = connection
         return is_mine
 
-    def _holders(self, connection: Any, equal: Literal["=", "<>"]) -> list[str]:
+    def _holders(self, connection: Connection, equal: Literal["=", "<>"]) -> list[str]:
         """Return who holds studies of the name with this signature, or with another one."""
-        query = f"""
-            SELECT application_name, backend_start AT TIME ZONE 'UTC'
-            FROM pg_locks JOIN pg_stat_activity USING (pid)
-            WHERE locktype = 'advisory' AND objsubid = 2 AND granted
-            AND datname = current_database() AND classid::bigint = :name
-            AND objid::bigint {equal} :study
-        """
-        unsigned = {name: value % 2**32 for name, value in self._key.items()}
-        rows = connection.execute(text(query), unsigned).all()
         return [
-            f"{who} (host, process), since {since:%Y-%m-%d %H:%M:%S} UTC" for who, since in rows
+            f"{who} (host, process), since {since:%Y-%m-%d %H:%M:%S} UTC"
+            for who, since in self._server.holders(connection, *self._names, equal)
         ]

@@ -1,27 +1,30 @@
-"""Workers that share a PostgreSQL server and no folder: a real one."""
+"""Workers that share a database server and no folder: real ones of both kinds."""
 
-import sys
 import threading
 import time
 
 import pytest
 
-from pipeline.errors import BadInput, StoreUnavailable, TakenOver
+from pipeline.errors import TakenOver
 from pipeline.optimization import (
     AnotherHeld,
     HeartbeatClaims,
     StudyLock,
     begun,
+    disconnect,
     n_to_begin,
     next_proposal,
+    open_database,
     open_study,
 )
 from pipeline.optimization import heartbeats as module
-from pipeline.optimization.database import heartbeat_secs, lock_key
+from pipeline.optimization.database import heartbeat_secs
 from pipeline.optimization.trials import new_proposal
 from pipeline.results import Outcome
 from pipeline.spec import Budget
-from tests.postgres import PASSWORD
+
+both = pytest.mark.parametrize("server", ["postgres", "mysql"], indirect=True)
+"""Not only in the long run."""
 
 PATIENCE_SECS = 1.0
 """So that a worker is taken for dead after three seconds."""
@@ -35,6 +38,13 @@ def open_shared(database):
         return open_study(database, "study", spec, patience_secs=PATIENCE_SECS)
 
     return opened
+
+
+@pytest.fixture
+def made(database):
+    """Return the address of a database with its tables."""
+    disconnect(open_database(database))
+    return database
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +129,7 @@ def test_heartbeats_notice_that_the_trial_is_anothers(make_spec, open_shared):
         one.check(0)
 
 
+@both
 def test_a_trial_that_is_left_on_purpose_goes_on_at_once(make_spec, open_shared):
     spec = make_spec()
     one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
@@ -157,6 +168,7 @@ def test_no_more_trials_are_begun_than_the_budget_has(make_spec, open_shared):
     assert sorted(begun_by_all) == [0, 1, 2, 3, 4]
 
 
+@both
 def test_an_enqueued_trial_is_claimed_as_well(make_spec, open_shared):
     spec = make_spec()
     one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
@@ -175,21 +187,21 @@ def test_heartbeats_do_not_depend_on_a_nodes_time_zone(make_spec, open_shared, m
         assert two.is_taken(0)
 
 
-def test_one_process_holds_a_study_until_it_ends(database):
-    one, two = (StudyLock(database, "tiny", "tiny-a") for _ in range(2))
+@both
+def test_one_process_holds_a_study_until_it_ends(made):
+    one, two = (StudyLock(made, "tiny", "tiny-a") for _ in range(2))
     assert two.holder() == ""
     assert one.acquire()
     assert not two.acquire()
     assert "(host, process), since 2" in two.holder()
-    assert StudyLock(database, "tiny", "tiny-b").acquire()
+    assert StudyLock(made, "tiny", "tiny-b").acquire()
     one.release()
     assert two.acquire()
 
 
-def test_a_node_with_another_study_of_the_name_is_told(database):
-    one, other = (
-        StudyLock(database, "tiny", f"tiny-{signature}", alone=True) for signature in "ab"
-    )
+@both
+def test_a_node_with_another_study_of_the_name_is_told(made):
+    one, other = (StudyLock(made, "tiny", f"tiny-{signature}", alone=True) for signature in "ab")
     assert one.acquire()
     with pytest.raises(AnotherHeld, match=r"\(host, process\), since"):
         other.acquire()
@@ -197,72 +209,13 @@ def test_a_node_with_another_study_of_the_name_is_told(database):
     assert other.acquire()
 
 
-def test_a_holder_takes_its_lock_again_when_the_connection_was_cut(database, postgres):
-    one, two = (StudyLock(database, "tiny", "tiny-a") for _ in range(2))
+@both
+def test_a_holder_takes_its_lock_again_when_the_connection_was_cut(made, server):
+    one, two = (StudyLock(made, "tiny", "tiny-a") for _ in range(2))
     assert one.acquire()
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-    postgres.execute(cut)
+    server.cut_locks()
     assert one.keep()
     assert not two.acquire()
-    postgres.execute(cut)
+    server.cut_locks()
     assert two.acquire()
     assert not one.keep()
-
-
-def test_names_are_told_apart_in_locks():
-    assert len({lock_key("a"), lock_key("b")}) == 2
-    assert lock_key("a", "b") != lock_key("b", "a")
-    assert all(-(2**31) <= number < 2**31 for number in lock_key("study", "study-1"))
-
-
-def test_the_password_may_be_in_the_variable_of_the_driver(database, make_spec, monkeypatch):
-    monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    assert open_study(database.replace(f":{PASSWORD}", ""), "study", make_spec()).trials == []
-
-
-@pytest.mark.parametrize(
-    ("address", "reason"),
-    [
-        (lambda url: url.replace(PASSWORD, "wr0ng"), "password authentication failed"),
-        (lambda url: f"{url}_not", "does not exist"),
-    ],
-)
-def test_what_waiting_does_not_mend_is_bad_input(address, reason, database, make_spec):
-    start = time.monotonic()
-    with pytest.raises(BadInput, match=reason) as error:
-        open_study(address(database), "study", make_spec(), patience_secs=30)
-    assert time.monotonic() - start < 5
-    assert "wr0ng" not in str(error.value)
-    assert PASSWORD not in str(error.value)
-
-
-def test_a_missing_driver_is_bad_input_that_says_what_to_install(monkeypatch, make_spec):
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(BadInput, match=r"pip install 'epoch-pipeline\[postgres\]'") as error:
-        open_study(f"postgresql://me:{PASSWORD}@host/study", "study", make_spec())
-    assert PASSWORD not in str(error.value)
-
-
-def test_tables_of_another_optuna_are_bad_input(database, postgres, make_spec):
-    open_study(database, "study", make_spec())
-    name = database.rpartition("/")[2]
-    postgres.execute("UPDATE alembic_version SET version_num = 'v1.3.0.a'", name)
-    with pytest.raises(BadInput, match=r"must be those of this Optuna .*optuna storage upgrade"):
-        open_study(database, "study", make_spec())
-
-
-def test_tables_are_made_once_by_processes_that_begin_together(database, make_spec):
-    errors = []
-
-    def make():
-        try:
-            open_study(database, "study", make_spec())
-        except StoreUnavailable as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=make) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors

@@ -131,7 +131,9 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(make_spec, tmp_pa
     ("url", "kind", "reason"),
     [
         ("sqlite:////no/such/folder/study.db", StoreUnavailable, "unable to open database file"),
-        ("mysql+pymysql://me:s3cret@127.0.0.1:1/study", BadInput, "driver of .* must be installed"),
+        ("mysql://me:s3cret@127.0.0.1:1/study", StoreUnavailable, "Connection refused"),
+        ("mariadb://me:s3cret@127.0.0.1:1/study", StoreUnavailable, "Connection refused"),
+        ("mysql+oursql://me:s3cret@127.0.0.1:1/study", BadInput, r"mysqldb://…\), got"),
         ("postgresql://me:s3cret@127.0.0.1:1/study", StoreUnavailable, "Connection refused"),
         (
             "postgresql://127.0.0.1:1/study?user=me&password=s3cret",
@@ -140,7 +142,8 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(make_spec, tmp_pa
         ),
         ("postgresql://me:s3cret@nowhere.invalid/study", BadInput, "resolve host"),
         ("postgresql+pg8000://me:s3cret@127.0.0.1:1/study", BadInput, r"psycopg2://…\), got"),
-        ("mysql://me:s3cr@et/s3cret@host:port/study", BadInput, "driver of .* must be installed"),
+        ("mysql://me:s3cr@et/s3cret@host:port/study", BadInput, "Name or service not known"),
+        ("postgresql://me:s3cret@host:port/study", BadInput, "a journal file or a URL, got"),
         ("redis://:s3cret@localhost/0", BadInput, "driver of .* must be installed"),
         ("nonsense://", BadInput, "driver of .* must be installed"),
         ("://me:s3cret@host", BadInput, "a journal file or a URL, got"),
@@ -161,11 +164,11 @@ def test_an_error_that_holds_the_address_is_masked_too(make_spec, monkeypatch):
     import sqlalchemy.engine
 
     def refuse(url: object, **options: object) -> None:
-        raise RuntimeError("cannot connect to mysql://me:s3cret@host/study\nmore")
+        raise RuntimeError("cannot connect to oracle://me:s3cret@host/study\nmore")
 
     monkeypatch.setattr(sqlalchemy.engine, "create_engine", refuse)
-    with pytest.raises(StoreUnavailable, match=r"to mysql://me:\*\*\*@host/study$"):
-        open_study("mysql://me:s3cret@host/study", "study", make_spec())
+    with pytest.raises(StoreUnavailable, match=r"to oracle://me:\*\*\*@host/study$"):
+        open_study("oracle://me:s3cret@host/study", "study", make_spec())
 
 
 @pytest.mark.parametrize("name", ["study.db", "study.sqlite", "study.sqlite3"])
