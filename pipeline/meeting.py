@@ -1,4 +1,4 @@
-"""Where the workers of a study meet: in its folder, or in a PostgreSQL server.
+"""Where the workers of a study meet: in its folder, or in a database server.
 
 In a folder that all of them share, the kernel's locks say who holds the study and who is at which
 trial. Where nodes share a server and no folder, the server's locks and Optuna's heartbeats do.
@@ -79,7 +79,7 @@ class InFolder:
 
 
 class InServer:
-    """A PostgreSQL server, which all workers reach; each has a folder of its own, or shares it.
+    """A database server, which all workers reach; each has a folder of its own, or shares it.
 
     stop: is asked to stop when the server was away and another process has taken the study over
     alone: whether no other study of its name may be held at once

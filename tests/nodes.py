@@ -25,12 +25,16 @@ def folder_of(home: Path, name: str) -> Path:
     return folder
 
 
-def start(study, storage, *arguments, tracking=None):
-    """Start the command on a node that gives up after `PATIENCE_SECS`."""
+def start(study, storage, *arguments, tracking=None, code=""):
+    """Start the command on a node that gives up after `PATIENCE_SECS`.
+
+    code: that does so instead of the module
+    """
+    command = ["-c", code] if code else ["-m", "pipeline.search"]
     uri = [] if tracking is None else ["--tracking-uri", tracking]
     return subprocess.Popen(
         [
-            sys.executable, "-m", "pipeline.search", str(study), "--json",
+            sys.executable, *command, str(study), "--json",
             "--store-patience", f"{PATIENCE_SECS}s", *uri, *arguments,
         ],
         env={**ENVIRONMENT, "OPTUNA_STORAGE": storage}, text=True, cwd=study.parents[1],

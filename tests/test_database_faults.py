@@ -1,5 +1,6 @@
 """What befalls the database of a search, on real servers; see the table in pipeline/README.md."""
 
+import platform
 import threading
 import time
 
@@ -123,3 +124,32 @@ def test_a_password_in_the_address_is_written_nowhere(home, database):
     files = [path for path in home.rglob("*") if path.is_file()]
     assert home / "one" / "log" in files
     assert [path for path in files if PASSWORD.encode() in path.read_bytes()] == []
+
+
+# The same command on a node whose clock is ten minutes behind.
+BEHIND = """
+from datetime import UTC, datetime, timedelta
+
+from pipeline import cli, ending
+from pipeline.optimization import check_server
+
+check_server.__kwdefaults__["clock"] = lambda: datetime.now(UTC) - timedelta(minutes=10)
+ending.end_process("pipeline.search", cli.search_options())
+"""
+
+
+@pytest.mark.long
+def test_a_node_whose_clock_is_wrong_is_refused_by_name_and_the_others_search_on(
+    home, alone, database, tracking_server
+):
+    tracking = tracking_server.url
+    one, two = (study_in(folder_of(home, name)) for name in ("one", "two"))
+    first = start(one, database, "--if-running", "join", tracking=tracking)
+    until_said(first, "trial ")
+    joining = start(two, database, "--if-running", "join", tracking=tracking, code=BEHIND)
+    told, _ = ended(joining)
+    assert told["exit_code"] == ExitCode.BAD_INPUT
+    assert f"the clock of {platform.node()} must be within 60 s" in told["error"]
+    assert "s behind; let both be set by NTP" in told["error"]
+    told, _ = ended(first)
+    assert_as_alone(told, alone, database)

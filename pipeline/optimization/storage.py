@@ -13,6 +13,7 @@ from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, PipelineError, StoreUnavailable
 from pipeline.optimization.database import PatientStorage, open_database
 from pipeline.optimization.journal import Journal, mend_journal
+from pipeline.optimization.servers import server_at
 from pipeline.spec import StudySpec
 
 
@@ -23,8 +24,10 @@ def open_study(
 
     storage: a journal file, the cheapest by the report, or a database URL
     patience_secs: how long a database that is locked or away is tried again, now and in the search
-    Raises StoreUnavailable when it cannot be read or written.
+    Raises StoreUnavailable when it cannot be read or written; BadInput when it would take two
+    parameters for one.
     """
+    _check_names(storage, spec)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
@@ -88,6 +91,20 @@ def storage_at(storage: str | Path, patience_secs: float = 0.0) -> BaseStorage:
     if "://" not in str(storage):
         return JournalStorage(Journal(Path(storage)))
     return open_database(str(storage), patience_secs)
+
+
+def _check_names(storage: str | Path, spec: StudySpec) -> None:
+    """Raise BadInput for parameters that a server cannot tell apart."""
+    server = server_at(storage)
+    if server is None or server.knows_case:
+        return
+    seen: dict[str, str] = {}
+    for name in spec.varied:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise BadInput(
+                f"space must have names that differ in more than case where storage is "
+                f"{server.schemes[0]}://…, got {other!r} and {name!r}"
+            )
 
 
 def _opened(storage: str | Path, patience_secs: float) -> BaseStorage:

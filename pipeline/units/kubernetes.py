@@ -16,7 +16,7 @@ MAX_NAME_CHARS = 52
 SEVERAL = [
     "completions and parallelism are how many pods work at the study: whichever comes first holds",
     "it, the others join it. Give both the number that you want. Where pods do not share the",
-    "claim's stores, they meet in a PostgreSQL server (OPTUNA_STORAGE) and a tracking server.",
+    "claim's stores, they meet in a database server (OPTUNA_STORAGE) and a tracking server.",
 ]
 """For jobs that join each other."""
 

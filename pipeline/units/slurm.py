@@ -11,7 +11,7 @@ from pipeline.units.job import Job, commented
 
 SEVERAL = [
     "With --array=1-8 eight nodes work at the study: whichever comes first holds it, the others",
-    "join it. They share this folder, or a PostgreSQL server (OPTUNA_STORAGE) and a tracking",
+    "join it. They share this folder, or a database server (OPTUNA_STORAGE) and a tracking",
     "server; its password is read from ~/.pgpass.",
 ]
 """For jobs that join each other."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -185,6 +186,29 @@ def test_heartbeats_do_not_depend_on_a_nodes_time_zone(make_spec, open_shared, m
     two = HeartbeatClaims(open_shared(spec))
     with two.asking():
         assert two.is_taken(0)
+
+
+@pytest.mark.parametrize("minutes", [10, pytest.param(-10, marks=pytest.mark.long)])
+def test_heartbeats_do_not_depend_on_a_nodes_clock(minutes, make_spec, open_shared, monkeypatch):
+    class WrongClock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(minutes=minutes)
+
+    spec = make_spec()
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.storages._rdb.storage.datetime", WrongClock)
+        asked(one._study, spec, one)
+    begun_at = one._trial(0).datetime_start
+    assert begun_at is not None
+    assert abs((begun_at - datetime.now()).total_seconds()) > 590
+    with two.asking():
+        assert two.is_taken(0)
+    dead(one)
+    time.sleep(3.5)
+    with two.asking():
+        assert not two.is_taken(0)
 
 
 @both

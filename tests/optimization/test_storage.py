@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -5,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, StoreUnavailable
@@ -169,6 +171,15 @@ def test_an_error_that_holds_the_address_is_masked_too(make_spec, monkeypatch):
     monkeypatch.setattr(sqlalchemy.engine, "create_engine", refuse)
     with pytest.raises(StoreUnavailable, match=r"to oracle://me:\*\*\*@host/study$"):
         open_study("oracle://me:s3cret@host/study", "study", make_spec())
+
+
+def test_names_that_a_server_takes_for_one_are_refused(make_spec):
+    spec = make_spec()
+    twice = dataclasses.replace(spec, space={**spec.space, "Momentum": FloatDistribution(0.0, 1.0)})
+    with pytest.raises(BadInput, match=r"more than case .* got 'momentum' and 'Momentum'"):
+        open_study("mysql://me@127.0.0.1:1/study", "study", twice)
+    with pytest.raises(StoreUnavailable, match="refused"):
+        open_study("postgresql://me@127.0.0.1:1/study", "study", twice)
 
 
 @pytest.mark.parametrize("name", ["study.db", "study.sqlite", "study.sqlite3"])

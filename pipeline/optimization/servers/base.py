@@ -41,12 +41,14 @@ class Server(ABC):
     drivers: SQLAlchemy's names of those that take the options below, the one to be installed first
     extra: of this project, which installs it
     on_connect: the first statement of every session
+    knows_case: whether names in its tables may differ in that alone
     """
 
     schemes: tuple[str, ...]
     drivers: tuple[str, ...]
     extra: str
     on_connect: str
+    knows_case = True
 
     def url_of(self, url: str) -> str:
         """Return a URL with its driver. Raises BadInput for one that does not take the options."""

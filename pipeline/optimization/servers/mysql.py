@@ -21,6 +21,7 @@ class MySQL(Server):
     # The longest silence is also that of a node that vanished: whoever holds a lock looks at it
     # much more often, and a pool opens another connection.
     on_connect = f"SET time_zone = '+00:00', wait_timeout = {SILENCE_SECS}"
+    knows_case = False  # in most of its collations
     WAIT_SECS = 20
     """For a lock, before it is asked for again: shorter than a silent server is waited for."""
 
