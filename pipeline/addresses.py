@@ -21,5 +21,7 @@ def mask_password(text: str) -> str:
     text = re.sub(r"://([^/\s:@]*):\S*@", r"://\1:***@", text)
     text = re.sub(r"://(?!\*)[^/\s:@]+@", "://***@", text)
     return re.sub(
-        r"(?i)([?&][^=&\s]*(?:password|token|secret|key)[^=&\s]*=)[^&\s]+", r"\1***", text
+        r"(?i)([?&][^=&\s]*(?:password|token|secret|key|credential|signature)[^=&\s]*=)[^&\s]+",
+        r"\1***",
+        text,
     )

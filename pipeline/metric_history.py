@@ -14,6 +14,7 @@ from pipeline.files import write_whole
 from pipeline.question import Question
 from pipeline.results import trial_name
 
+FOLDER = "metrics"
 WINNER = "winner"
 
 
@@ -76,7 +77,7 @@ def of_winner(question: Question) -> MetricHistory | None:
 
 
 def _path(question: Question, name: str) -> Path:
-    return question.folder / "metrics" / f"{name}.npz"
+    return question.folder / FOLDER / f"{name}.npz"
 
 
 def _write(path: Path, history: MetricHistory) -> None:

@@ -151,6 +151,7 @@ def joining(
             if waited > max(patience_secs, 2 * nodes.INTRODUCTION_SECS):
                 raise StoreUnavailable(f"{store.address} has no run of this study to join")
             time.sleep(POLL_SECS)
+        tracking.check_files(run)
         yield run
 
 
@@ -220,6 +221,7 @@ def fold_alone(question: Question) -> int | None:
 def _ended_truthfully(run: tracking.StudyRun, question: Question) -> Iterator[tracking.StudyRun]:
     rows, status = question.development, "FAILED"
     try:
+        tracking.check_files(run)
         run.log_dataset(
             map_parts(stand_in, rows.x),
             rows.y,

@@ -17,7 +17,7 @@ _PASSING = re.compile(
     r"is locked|connection refused|refused the connection|can't connect|could not connect"
     r"|connection (was )?(reset|aborted|closed)|closed the connection|remote end closed"
     r"|broken pipe|lost connection|gone away|timed out|timeout|too many connections"
-    r"|temporar(il)?y|too many 50\d|error code 50\d"
+    r"|temporar(il)?y|too many 50\d|error code 50\d|reached max retries"
     r"|\b50[0234] (server|internal|bad|service|gateway)"
     # A database that is full, starts or stops, and what it undid for two that waited for each other
     r"|too many clients|connection slots are reserved|the database system is|in recovery mode"

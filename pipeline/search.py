@@ -205,6 +205,7 @@ def search_on(
             if (early_end := asking.early_end(session)) is not None:
                 display.say(f"ended early: {early_end.in_words()}")
             result = answer(session, session.finished.all(), kept, plan, early_end)
+            handover.flush(session)
         session.unwritten.forget(trial_name(trial.number) for trial in result.trials)
         return dataclasses.replace(result, unsent=run.writer.left_behind)
 

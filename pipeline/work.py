@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
 
-from pipeline import asking, nodes, optimization, training
+from pipeline import asking, handover, nodes, optimization, training
 from pipeline.batch import StopRequest, Waiting
 from pipeline.budget import Budget
 from pipeline.errors import Interrupted, StudyFailed, TakenOver
@@ -135,6 +135,7 @@ def join(
         stop.last_words = session.leave
         session.begin()
         run_trials(session, ceiling or Ceiling())
+        handover.flush(session)
         return session.spending.ended_by
 
 

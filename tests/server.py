@@ -2,12 +2,14 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.postgres import free_port
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
@@ -22,25 +24,31 @@ class Server:
     """MLflow's own server on a folder of this machine.
 
     backend: the URL of its database; SQLite in the folder where there is none
+    artifacts: the options that say where it keeps files; in the folder where there are none
+    environment: its variables, besides those of `ENVIRONMENT`
     """
 
-    def __init__(self, home: Path, backend: str = "") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    def __init__(
+        self,
+        home: Path,
+        backend: str = "",
+        artifacts: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._command = [
             sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port),
             "--backend-store-uri", backend or f"sqlite:///{home / 'mlruns' / 'mlflow.db'}",
-            "--artifacts-destination", str(home / "server_artifacts"),
+            *(artifacts or ("--artifacts-destination", str(home / "server_artifacts"))),
         ]  # fmt: skip
-        self._home = home
+        self._home, self._environment = home, {**ENVIRONMENT, **(environment or {})}
 
     def start(self) -> None:
         self._process = subprocess.Popen(
             self._command,
             cwd=self._home,
-            env=ENVIRONMENT,
+            env=self._environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

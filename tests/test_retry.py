@@ -28,6 +28,8 @@ class FakeTime:
         Exception("API request to endpoint /x failed with error code 500 != 200."),
         Exception("FATAL: sorry, too many connections already"),
         Exception("Lost connection to MySQL server during query"),
+        Exception('Could not connect to the endpoint URL: "http://127.0.0.1:9000/bucket/key"'),
+        Exception("An error occurred (503) when calling PutObject (reached max retries: 4): Slow"),
     ],
 )
 def test_what_passes_by_itself(error):
@@ -43,6 +45,8 @@ def test_what_passes_by_itself(error):
         Exception("failed with error code 404 != 200"),
         PermissionError("denied"),
         ImportError("No module named psycopg2"),
+        Exception("Unable to locate credentials"),
+        Exception("An error occurred (NoSuchBucket) when calling the PutObject operation"),
     ],
 )
 def test_what_does_not(error):

@@ -13,7 +13,8 @@
 Read them in that order; what is done to runs are values, in `updates.py`. `records.py`,
 `summary.py`, `views.py` and `provenance.py` never import MLflow, which takes two seconds;
 `models.py` logs a fitted model, `registry.py` registers it, and `served_model.py` is what then
-serves it. `removal.py`, `relocation.py` and `upload.py` are for the store's upkeep.
+serves it. `handover.py` is for nodes that share no folder; `removal.py`, `relocation.py` and
+`upload.py` are for the store's upkeep.
 """
 
 import os
@@ -21,6 +22,7 @@ import os
 # MLflow tells its makers what it is used for unless it is asked not to, before it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+from pipeline.tracking.artifacts import check_files
 from pipeline.tracking.handover import Handover
 from pipeline.tracking.lookup import SIGNATURE_TAG, end_left_running, has_run
 from pipeline.tracking.models import (
@@ -76,6 +78,7 @@ __all__ = [
     "alive",
     "alone",
     "array_of",
+    "check_files",
     "checkpoints",
     "deleted_by_hand",
     "end_left_running",

@@ -1,26 +1,33 @@
 """Files of a study's folder that another node goes on from, where nodes do not share the folder.
 
-They lie among the artifacts of the study's run, under `handover/`, as they lie in the folder. They
-are sent in the background; one that does not arrive costs training it again, so it ends nothing.
+They lie among the artifacts of the study's run, under `handover/`, as they lie in the folder. A
+writer of their own sends them, so that a large one does not hold up metrics; while the store is
+away they wait in it. One that never arrives costs training it again, so it ends nothing.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import StoreUnavailable
+from pipeline.retry import is_passing, patiently
+from pipeline.tracking.artifacts import artifacts_of
 from pipeline.tracking.store import reason_of
+from pipeline.tracking.updates import Update
+from pipeline.tracking.writer import MetricWriter
 
 if TYPE_CHECKING:
     from pipeline.tracking.runs import StudyRun
 
 FOLDER = "handover"
-ANSWER_SECS = 30.0
-"""How long a node waits for what it has sent to arrive, before it goes on."""
+WAITING = "files for other nodes wait here"
+NOT_FETCHED = "files of other nodes could not be fetched"
 
 
 class Handover:
@@ -28,7 +35,7 @@ class Handover:
 
     run: the study's; None where all workers share the folder: then nothing is sent or fetched
     folder: the study's
-    say: gets a line when the store does not take a file
+    say: gets a line when the store does not take or give a file
     """
 
     def __init__(
@@ -40,10 +47,13 @@ class Handover:
     ) -> None:
         self._run = run if run is not None and run.store.is_server else None
         self._folder, self._say = folder, say
+        self._told: set[str] = set()  # what it is told of once as long as it stays so
         self._waiting: set[Path] = set()
-        self._last: Future[None] | None = None
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="handover")
         self._artifacts: Any = None
+        self._patience_secs = self._run.writer.patience_secs if self._run else 0.0
+        self._writer = self._run and MetricWriter(
+            self._run.store.client, interval_secs=0.0, patience_secs=self._patience_secs
+        )
 
     @property
     def is_needed(self) -> bool:
@@ -52,69 +62,111 @@ class Handover:
 
     def give(self, path: Path) -> None:
         """Send a file of the folder, as it is when its turn comes."""
-        if self._run is not None and path not in self._waiting:
+        if path not in self._waiting:
             self._waiting.add(path)
-            self._last = self._sender.submit(self._send, path)
+            self._do(lambda: self._send(path))
 
     def take_back(self, path: Path) -> None:
         """Remove what was sent of a file."""
-        if self._run is not None:
-            self._last = self._sender.submit(self._remove, self._name(path))
+        self._do(lambda: self._remove(self._name(path)))
 
     def take_back_all(self, folder: str) -> None:
         """Remove what was sent of a folder's files, by any node."""
-        if self._run is not None:
-            self._last = self._sender.submit(self._remove, f"{FOLDER}/{folder}")
+        self._do(lambda: self._remove(f"{FOLDER}/{folder}"))
 
     def flush(self) -> None:
-        """Wait until everything has arrived, or the store is silent for too long."""
-        if self._last is not None:
-            wait([self._last], timeout=ANSWER_SECS)
+        """Wait until everything has arrived, or the store is away for too long: that is said."""
+        if self._writer is None or self._run is None:
+            return
+        if self._run.writer.is_away:  # it has had its patience; what waits here is tried again
+            return
+        try:
+            self._writer.flush()
+            self._told.discard(WAITING)
+        except StoreUnavailable:
+            self._tell(WAITING, self._writer.problem)
 
-    def fetch(self, path: Path, *, is_better: Callable[[Path], bool] = lambda file: True) -> None:
-        """Bring a file into the folder, if another node has sent it.
+    def fetch(self, *paths: Path, is_better: Callable[[Path], bool] = lambda file: True) -> None:
+        """Bring files into the folder, those of them that another node has sent.
 
         is_better: than the one that lies there, given where the other one lies for now
         """
-        if self._run is None or self._run.writer.is_away:
+        if self._run is None or not paths:
             return
         self.flush()  # or what this node itself has removed comes back
+        try:
+            there = self._patiently(partial(self._sent, {self._name(path) for path in paths}))
+            for path in paths:
+                if self._name(path) in there:
+                    self._patiently(partial(self._bring, path, is_better))
+            self._told.discard(NOT_FETCHED)
+        except Exception as error:
+            self._tell(NOT_FETCHED, reason_of(error))
+
+    def _sent(self, names: set[str]) -> set[str]:
+        """Return those of the files that are there: of one that is not, no store says just that."""
+        folders = {name.rpartition("/")[0] for name in names}
+        listed = (self._repository().list_artifacts(folder) for folder in folders)
+        return names & {file.path for files in listed for file in files}
+
+    def _bring(self, path: Path, is_better: Callable[[Path], bool]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Beside its place: it is renamed.
-        with (
-            tempfile.TemporaryDirectory(dir=path.parent, prefix=".handover-") as scratch,
-            suppress(Exception),  # mostly since there is none
-        ):
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".handover-") as scratch:
             file = Path(self._repository().download_artifacts(self._name(path), scratch))
-            if file.is_file() and is_better(file):
+            if is_better(file):
                 file.replace(path)
+
+    def _patiently(self, action: Callable[[], Any]) -> Any:
+        assert self._run is not None
+        # One that is known to be away has had its patience.
+        patience_secs = 0.0 if self._run.writer.is_away else self._patience_secs
+        return patiently(action, patience_secs=patience_secs)
+
+    def _tell(self, what: str, why: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._say(f"{what}: {why}")
 
     def _name(self, path: Path) -> str:
         return f"{FOLDER}/{path.relative_to(self._folder).as_posix()}"
 
     def _repository(self) -> Any:
-        """Return MLflow's repository of the run's artifacts."""
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
         assert self._run is not None
         if self._artifacts is None:
-            store = self._run.store
-            uri = store.client.get_run(self._run.run_id).info.artifact_uri
-            self._artifacts = get_artifact_repository(uri, tracking_uri=store.uri)
+            self._artifacts = artifacts_of(self._run.store, self._run.run_id)
         return self._artifacts
 
-    # What follows runs in the thread.
+    def _do(self, action: Callable[[], None]) -> None:
+        if self._writer is not None and self._run is not None:
+            self._writer.update(_Doing(self._run.run_id, action))
+
+    # What follows runs in the writer's thread.
 
     def _send(self, path: Path) -> None:
-        self._waiting.discard(path)
-        name = self._name(path)
+        self._waiting.discard(path)  # from now on it may change again
         try:
-            self._repository().log_artifact(str(path), name.rpartition("/")[0])
+            self._repository().log_artifact(str(path), self._name(path).rpartition("/")[0])
         except FileNotFoundError:  # dropped meanwhile
             return
         except Exception as error:
+            if is_passing(error):
+                self._waiting.add(path)
+                raise
             self._say(f"{path.name} could not be given to other nodes: {reason_of(error)}")
 
     def _remove(self, name: str) -> None:
         with suppress(Exception):  # at worst it lies there unused
             self._repository().delete_artifacts(name)
+
+
+@dataclass(frozen=True)
+class _Doing(Update):
+    """Something to be done to the files of a run, which is kept nowhere."""
+
+    kind = "doing"
+    action: Callable[[], None] = field(repr=False)
+
+    def send(self, client: Any, run_id: str) -> None:
+        """Do it."""
+        self.action()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import BadInput
 from pipeline.tracking.records import EPOCH_MARK
 from pipeline.tracking.store import Store, readable_errors
-from pipeline.tracking.updates import LOCAL, id_of_local
+from pipeline.tracking.updates import LOCAL, LOCAL_ID_TAG, id_of_local
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,12 +60,12 @@ def find_run(client: MlflowClient, experiment_id: str, signature: str) -> Run | 
     return found[0] if found else None
 
 
-def running_trials(client: MlflowClient, experiment_id: str, run_id: str) -> list[str]:
+def running_trials(client: MlflowClient, experiment_id: str, run_id: str) -> list[Run]:
     """Return the runs of a study's trials that are marked RUNNING, whoever trains them."""
     return _trials(client, experiment_id, run_id, "attributes.status = 'RUNNING'")
 
 
-def unended_trials(client: MlflowClient, experiment_id: str, run_id: str) -> list[str]:
+def unended_trials(client: MlflowClient, experiment_id: str, run_id: str) -> list[Run]:
     """Return the runs of a study's trials that are not marked as ended.
 
     Of those that pause or were interrupted another process may have written the end to Optuna, and
@@ -75,10 +75,14 @@ def unended_trials(client: MlflowClient, experiment_id: str, run_id: str) -> lis
     return _trials(client, experiment_id, run_id, query)
 
 
-def _trials(client: MlflowClient, experiment_id: str, run_id: str, condition: str) -> list[str]:
+def _trials(client: MlflowClient, experiment_id: str, run_id: str, condition: str) -> list[Run]:
     query = f"tags.`{PARENT_TAG}` = '{run_id}' and {condition}"
-    runs = every(partial(client.search_runs, [experiment_id], query))
-    return [run.info.run_id for run in runs]
+    return list(every(partial(client.search_runs, [experiment_id], query)))
+
+
+def ids_of(run: Run) -> set[str]:
+    """Return the ids by which a run may be known: by its local one, if it was created late."""
+    return {run.info.run_id, run.data.tags.get(LOCAL_ID_TAG, run.info.run_id)}
 
 
 def mend(
@@ -89,7 +93,7 @@ def mend(
     run_id: the study's
     """
     left = running_trials(client, experiment_id, run_id)
-    dead = [trial for trial in left if trial not in keep_running]
+    dead = [run.info.run_id for run in left if ids_of(run).isdisjoint(keep_running)]
     for trial in dead:
         client.set_tag(trial, "reason", "the process that trained it died")
         client.set_terminated(trial, "KILLED")

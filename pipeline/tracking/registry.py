@@ -112,6 +112,7 @@ def register(
                 tags={**tags, ANSWER_TAG: json.dumps(answer)},
                 description=description,
                 model_id=model_id,
+                await_creation_for=0,  # it is there at once; MLflow would say that it waits
             )
         # As MLflow's own `register_model` does: the model's page names its versions.
         link = [{"name": name, "version": version.version}]

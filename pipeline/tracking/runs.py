@@ -16,6 +16,7 @@ from pipeline.tracking.lookup import (
     experiment_id_of,
     find_run,
     find_trial,
+    ids_of,
     mend,
     unended_trials,
 )
@@ -243,10 +244,11 @@ class StudyRun:
         self.writer.put(self.run_id, storable_metrics(metrics), step)
 
     def unended(self) -> set[str]:
-        """Return the trials' runs that are not marked as ended."""
+        """Return the trials' runs that are not marked as ended, by each id that they may have."""
 
         def read() -> set[str]:
-            return set(unended_trials(self.store.client, self.experiment_id, self.run_id))
+            ids = (self.experiment_id, self.run_id)
+            return set().union(*map(ids_of, unended_trials(self.store.client, *ids)))
 
         with readable_errors(f"the study's runs cannot be read in {self.store.address}"):
             return patiently(read, patience_secs=self.writer.patience_secs)

@@ -45,7 +45,11 @@ _WHAT_MUST_HOLD = {
     "readonly": "it must be writable",
     "unable to open": "its folder must exist and be writable",
     "already exists": "its creation was cut off; move the file away and a new one is created",
+    "No module named 'boto3'": "it comes with the extra s3",
 }
+
+_S3_CLIENTS = ("boto3", "botocore")
+"""Packages whose errors MLflow hands through: they come with an extra, and cannot be named here."""
 
 
 @dataclass(frozen=True)
@@ -138,14 +142,21 @@ def reason_of(error: BaseException) -> str:
 
 @contextmanager
 def readable_errors(what: str) -> Iterator[None]:
-    """Turn an error of MLflow, its database or its server into StoreUnavailable."""
+    """Turn an error of MLflow, its database, its server or its files into StoreUnavailable."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_store(error):
+            raise
+        raise StoreUnavailable(f"{what}: {reason_of(error)}") from error
+
+
+def _is_of_store(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
-        raise StoreUnavailable(f"{what}: {reason_of(error)}") from error
+    known = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
+    return isinstance(error, known) or type(error).__module__.partition(".")[0] in _S3_CLIENTS
 
 
 @contextmanager

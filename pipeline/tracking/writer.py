@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pipeline.errors import StoreUnavailable
-from pipeline.retry import DEFAULT_PATIENCE_SECS, pauses
+from pipeline.retry import DEFAULT_PATIENCE_SECS, is_passing, pauses
 from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.store import reason_of
 from pipeline.tracking.unsent import Unsent
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MAX_METRICS_PER_CALL = 1000
+AGAIN_SECS = 30.0
+"""Between two attempts at a store that has been given up."""
 
 # What repeating cannot mend: a run that was deleted, a name that is refused.
 _PERMANENT = {
@@ -41,8 +43,8 @@ _PERMANENT = {
 class MetricWriter:
     """Writes metrics and other updates of runs in the background, in the order they came.
 
-    A store that fails is tried again for `patience_secs`, then left alone: the search goes on, what
-    was not written is kept, each `flush` tries once more and raises while something is missing.
+    A store that fails is tried again for `patience_secs`, then only now and then: the search goes
+    on, what was not written is kept, each `flush` tries once and raises while something is missing.
     An update that the store refuses for good (a run deleted meanwhile) is dropped and counted.
     With `unsent`, what is missing at the end is kept in the study's folder instead of raising.
 
@@ -52,6 +54,7 @@ class MetricWriter:
     is_away: whether the last attempt failed: whoever cannot wait need not try
     interval_secs: how long metrics gather before they are written
     patience_secs: how long a failing store is tried
+    again_secs: how long one that was given up is left alone
     answer_secs: how long `flush` waits at least for a store that says nothing at all
     clock, sleep: seconds; tests pass their own
     """
@@ -63,6 +66,7 @@ class MetricWriter:
         unsent: Unsent | None = None,
         interval_secs: float = 2.0,
         patience_secs: float = DEFAULT_PATIENCE_SECS,
+        again_secs: float = AGAIN_SECS,
         answer_secs: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -74,6 +78,7 @@ class MetricWriter:
         self._real_ids: dict[str, str] = {}
         self._interval_secs = interval_secs
         self._patience_secs = patience_secs
+        self._again_secs = again_secs
         self._silence_secs = max(patience_secs, answer_secs)
         self._clock = clock
         self._sleep = sleep
@@ -216,7 +221,8 @@ class MetricWriter:
         """Return whether there is work, after a pause in which more may come; False to end."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._flushing or self._closed or (self._pending and not self._failure)
+                lambda: self._flushing or self._closed or (self._pending and not self._failure),
+                timeout=self._again_secs if self._failure else None,
             )
             if not self._flushing and not self._closed:
                 self._changed.wait_for(lambda: self._flushing, timeout=self._interval_secs)
@@ -313,4 +319,5 @@ def _is_permanent(error: Exception) -> bool:
 
     if isinstance(error, MlflowException):
         return error.error_code in _PERMANENT
-    return not isinstance(error, OSError)
+    # An S3 client's are no OSErrors.
+    return not isinstance(error, OSError) and not is_passing(error)

@@ -9,6 +9,7 @@ from pipeline.errors import BadInput, StoreUnavailable
 from pipeline.results import Outcome
 from pipeline.tracking.records import epoch_metrics
 from pipeline.tracking.runs import StudyRun
+from pipeline.tracking.updates import LOCAL_ID_TAG
 from pipeline.tracking.writer import MetricWriter
 
 
@@ -343,4 +344,15 @@ def test_runs_that_pause_or_were_interrupted_have_not_ended(open_study, trial_re
         if outcome not in (Outcome.COMPLETED, Outcome.FAILED):
             left.add(trial.run_id)
     study.flush()
-    assert study.unended() == left
+    runs = {run_id: study.store.client.get_run(run_id) for run_id in left}
+    assert study.unended() == left | {run.data.tags[LOCAL_ID_TAG] for run in runs.values()}
+
+
+def test_a_run_that_is_known_by_its_local_id_is_not_taken_for_a_dead_ones(store, open_study):
+    """Another node noted it with Optuna while the store was away, and sends it now."""
+    study = open_study()
+    client = store.client
+    ids = [study.start_trial(number, {}).run_id for number in (0, 1)]
+    local_id = client.get_run(ids[0]).data.tags[LOCAL_ID_TAG]
+    study.end_all_but([local_id])
+    assert [client.get_run(each).info.status for each in ids] == ["RUNNING", "KILLED"]

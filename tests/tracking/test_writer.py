@@ -282,9 +282,9 @@ def test_a_store_that_stays_away_is_given_up_and_nothing_is_lost(make_writer, fa
     assert writer.problem == ""
 
 
-def test_a_store_that_was_given_up_is_left_alone_without_a_flush(make_writer):
+def test_a_store_that_was_given_up_is_left_alone_for_a_while_without_a_flush(make_writer):
     client = FakeClient(*[LOCKED] * 1000)
-    writer = make_writer(client, interval_secs=0)
+    writer = make_writer(client, interval_secs=0, again_secs=60.0)
     writer.put("a", {"loss": 1.0}, 1)
     with pytest.raises(StoreUnavailable):
         writer.flush()
@@ -294,6 +294,22 @@ def test_a_store_that_was_given_up_is_left_alone_without_a_flush(make_writer):
     assert len(client.attempts) == n_attempts
     with pytest.raises(StoreUnavailable):
         writer.close()
+
+
+def test_a_store_that_was_given_up_is_used_again_when_it_is_back(make_writer):
+    """Else a long trial would not be seen any more, however soon the store came back."""
+    client = FakeClient(*[LOCKED] * 1000)
+    writer = make_writer(client, interval_secs=0, again_secs=0.01)
+    writer.put("a", {"loss": 1.0}, 1)
+    with pytest.raises(StoreUnavailable):
+        writer.flush()
+    writer.put("a", {"loss": 1.0}, 2)
+    client.errors.clear()
+    deadline = time.monotonic() + 30
+    while writer.is_away and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert client.steps() == [("a", [1, 2])]
+    writer.close()
 
 
 def test_what_the_store_refuses_for_good_does_not_hold_up_the_rest(make_writer, fake_time):
