@@ -55,14 +55,14 @@ here = case_.trained(3, mode=mode)
 one, two = ["CPU:1"], ["CPU:1", "CPU:2"]
 engine = case_.engine(mode)
 holding = engine.holding(engine.program(case_.params))
-rows = holding.all_rows if engine.rows_on_device else 0
+row_bytes = holding.all_rows if engine.rows_on_device else 0
 of_one_fold = replace(holding, n_folds=1 if engine.rows_on_device else 2)
 for name, needed, names, others in (
     ("resident", holding.all_states, one, two),
     ("offloaded", holding.states_at_work, one, one),
     ("spread", of_one_fold.all_states, two, one),
 ):
-    memory, said = int((rows + needed) / 0.7) + 2, []
+    memory, said = int((row_bytes + needed) / 0.7) + 2, []
     engine = case_.engine(mode, devices=[Device(each, memory) for each in names], say=said.append)
     training = advanced(case_.training(engine), 2)
     held = places(training)
@@ -81,6 +81,10 @@ for name, needed, names, others in (
         np.testing.assert_array_equal(all_curves(again), all_curves(here))
         for ours, theirs in zip(again.states[1], here.states[1], strict=True):
             np.testing.assert_array_equal(ours, theirs)
+    if engine.rows_on_device:  # XLA refuses variables of another device, all else brings them
+        for number, sets in training.program.epoch._scratch._free.items():
+            handles = [handle for each in sets for handle in each.values()]
+            assert {handle.device[-5:] for handle in handles} <= {names[number]}
     for fold in (0, 1):
         np.testing.assert_array_equal(
             training.program.predict(fold, training.states[fold], np.arange(9)),
