@@ -67,7 +67,7 @@ def _workers(n_workers: int, threads: int | None) -> str:
 
 def _memory(engine: training.Engine, program: training.Program) -> str:
     """Return what is held in memory, and where, in words."""
-    holding, device = engine.holding(program), engine.device
+    holding, device = engine.holding(program), engine.devices[0]
     where = place(holding, device.memory)
     n_copies = sum(each is not None for each in engine.preprocessors.values())
     copies = f" ({n_copies} preprocessed copies)" if n_copies else ""

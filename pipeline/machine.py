@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,12 +28,18 @@ WORTH_RENEWING_MB = 100.0
 class Place:
     """Where a worker trains.
 
-    gpu: its identifier, as in CUDA_VISIBLE_DEVICES; None on the processor's cores
+    gpu: its identifier, or those of several, as in CUDA_VISIBLE_DEVICES; None on the processor's
+        cores
     gpu_share: of the GPU's memory
     """
 
     gpu: str | None = None
     gpu_share: float = 1.0
+
+    @property
+    def n_gpus(self) -> int:
+        """How many GPUs the folds of its trials are spread over."""
+        return 0 if self.gpu is None else self.gpu.count(",") + 1
 
 
 def n_cores() -> int:
@@ -158,16 +165,25 @@ def _cgroups() -> Iterator[Path]:
 
 
 def places(n_workers: int, n_gpus: int, environment: Mapping[str, str] = os.environ) -> list[Place]:
-    """Return a place for each worker: the GPUs in turn, their memory shared by those on one."""
-    gpus = _visible(n_gpus, environment)
+    """Return a place for each worker.
+
+    As many GPUs as there are for each, which then has them alone. Where there are more workers than
+    GPUs, the GPUs in turn: those on one share its memory, on the first one with the process that
+    answers.
+    """
+    gpus = gpu_names(n_gpus, environment)
     if not gpus:
         return [Place()] * n_workers
+    if n_workers <= len(gpus):
+        each, more = divmod(len(gpus), n_workers)
+        ends = [each * n + min(n, more) for n in range(n_workers + 1)]
+        return [Place(",".join(gpus[start:end])) for start, end in itertools.pairwise(ends)]
     on = [gpus[worker % len(gpus)] for worker in range(n_workers)]
-    return [Place(gpu, 1 / on.count(gpu)) for gpu in on]
+    return [Place(gpu, 1 / (on.count(gpu) + (gpu == gpus[0]))) for gpu in on]
 
 
-def _visible(n_gpus: int, environment: Mapping[str, str]) -> Sequence[str]:
-    """Return the identifiers of the GPUs that this process sees."""
+def gpu_names(n_gpus: int, environment: Mapping[str, str] = os.environ) -> Sequence[str]:
+    """Return the identifiers of the GPUs that this process sees, as nvidia-smi takes them."""
     listed = [each.strip() for each in environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
     named = [each for each in listed if each][:n_gpus]
     return named or [str(number) for number in range(n_gpus)]

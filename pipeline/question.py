@@ -15,7 +15,7 @@ from pipeline.data import Dataset, load
 from pipeline.errors import BadInput
 from pipeline.files import write_whole
 from pipeline.folds import Folds, are_uneven, split, untrained_classes
-from pipeline.machine import n_cores
+from pipeline.machine import n_cores, places
 from pipeline.nest import described, is_several
 from pipeline.preprocessing import remarks_on_transformers
 from pipeline.results import trial_name
@@ -184,7 +184,9 @@ def pose(
     begun: brings here what another node has recorded of the study, before it is asked for
     Raises BadInput, before anything is trained or written.
     """
-    placed: Any = {"gpu_share": gpu_share, "deterministic": spec.deterministic}
+    # As many GPUs as each worker has: what is timed here is what they will train.
+    n_gpus = places(n_workers, len(training.GPUS))[0].n_gpus or None
+    placed: Any = {"n_gpus": n_gpus, "gpu_share": gpu_share, "deterministic": spec.deterministic}
     # As a new study has them: its data may come from TensorFlow, which keeps what it starts with.
     of_operation = spec.operation_threads
     if of_operation is None and training.runs():  # in a notebook, after another study: they stay

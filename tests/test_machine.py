@@ -15,17 +15,24 @@ def test_without_gpus_workers_share_the_cores():
     ("n_workers", "n_gpus", "visible", "expected"),
     [
         (2, 2, "", [("0", 1.0), ("1", 1.0)]),
-        (1, 2, "", [("0", 1.0)]),
-        (3, 2, "", [("0", 0.5), ("1", 1.0), ("0", 0.5)]),
         (2, 2, "5, GPU-3f", [("5", 1.0), ("GPU-3f", 1.0)]),
-        (4, 1, "7", [("7", 0.25)] * 4),
+        # One that has several spreads its folds over them.
+        (1, 2, "", [("0,1", 1.0)]),
+        (2, 8, "", [("0,1,2,3", 1.0), ("4,5,6,7", 1.0)]),
+        (3, 5, "9,8,7,6,5", [("9,8", 1.0), ("7,6", 1.0), ("5", 1.0)]),
+        # On the first one the process that answers has its part, too.
+        (3, 2, "", [("0", 1 / 3), ("1", 1.0), ("0", 1 / 3)]),
+        (4, 2, "", [("0", 1 / 3), ("1", 1 / 2)] * 2),
+        (4, 1, "7", [("7", 1 / 5)] * 4),
     ],
 )
-def test_gpus_are_taken_in_turn_and_shared_when_they_are_too_few(
+def test_gpus_are_dealt_out_or_taken_in_turn_and_shared_where_they_are_too_few(
     n_workers, n_gpus, visible, expected
 ):
     found = places(n_workers, n_gpus, {"CUDA_VISIBLE_DEVICES": visible})
     assert [(place.gpu, place.gpu_share) for place in found] == expected
+    assert [place.n_gpus for place in found] == [len(gpu.split(",")) for gpu, _ in expected]
+    assert Place().n_gpus == 0
 
 
 @pytest.mark.parametrize(
@@ -151,14 +158,17 @@ def test_a_mapped_file_is_no_memory_of_the_process(tmp_path):
 
 def test_a_shared_gpus_memory_is_what_the_driver_says(tmp_path, monkeypatch):
     from pipeline.errors import BadInput
+    from pipeline.training import devices
     from pipeline.training.devices import gpu_memory_mb
 
     tool = tmp_path / "nvidia-smi"
     tool.write_text('#!/bin/sh\ncase "$*" in *"--id=3"*) echo 81559;; *) exit 6;; esac\n')
     tool.chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(devices, "GPUS", ["gpu", "gpu"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
     assert gpu_memory_mb() == 81559.0
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "9")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,3")
+    assert gpu_memory_mb(number=1) == 81559.0
     with pytest.raises(BadInput, match="use one worker per GPU"):
         gpu_memory_mb()

@@ -170,18 +170,26 @@ class CompiledEpoch:
         return values_of(self.variables)
 
     def __call__(
-        self, state: State, arrays: Arrays, train: Rows, validation: Rows, learning_rates: Any
+        self,
+        state: State,
+        arrays: Arrays,
+        train: Rows,
+        validation: Rows,
+        learning_rates: Any,
+        *,
+        device: int = 0,
     ) -> tuple[State, Scores]:
         """Train over `train`, validate over `validation`; return the new state and the scores.
 
         learning_rates: float32 [max_full_batches + 1]
+        device: the number of the one in whose scope the caller is; 0 is where the model was built
         """
         self.prepare(arrays, train, validation, learning_rates)
         program = self._programs[_last_batches(train, validation)]
         parts = (state, arrays, train, validation, learning_rates)
         tensors = [tf.convert_to_tensor(p) for p in tf.nest.flatten(parts) if p is not None]
         try:
-            new_state, scores = self._scratch.run(program, tensors)
+            new_state, scores = self._scratch.run(program, tensors, device)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             if not self._jit or "XLA" not in str(error):
                 raise

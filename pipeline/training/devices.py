@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.errors import BadInput
-from pipeline.machine import free_memory_mb, n_cores
+from pipeline.machine import free_memory_mb, gpu_names, n_cores
 from pipeline.placement import size
 
 HOST = "CPU:0"
@@ -45,6 +45,8 @@ def quiet_start() -> Iterator[None]:
     are raised, and written after the block.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Or else CUDA counts GPUs from the fastest on, and nvidia-smi from the first slot.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -70,6 +72,7 @@ def set_up(
     threads: int | None,
     *,
     operation_threads: int | None = None,
+    n_gpus: int | None = None,
     gpu_share: float = 1.0,
     deterministic: bool = True,
 ) -> list[str]:
@@ -80,6 +83,7 @@ def set_up(
     prepare(
         threads,
         operation_threads=operation_threads,
+        n_gpus=n_gpus,
         gpu_share=gpu_share,
         deterministic=deterministic,
     )
@@ -90,6 +94,7 @@ def prepare(
     threads: int | None,
     *,
     operation_threads: int | None = None,
+    n_gpus: int | None = None,
     gpu_share: float = 1.0,
     deterministic: bool = True,
 ) -> None:
@@ -98,7 +103,9 @@ def prepare(
     threads: folds that train at once, on CPUs; None is one per core
     operation_threads: of one operation; None is as many. On CPUs their number is part of the
         result, bit for bit, for convolutions.
-    gpu_share: of each GPU's memory, for workers that share one; 1 lets it grow as needed
+    n_gpus: of those that it sees, that this process uses: the first ones; None is all
+    gpu_share: of each GPU's memory, for workers that share one: TensorFlow takes no more; 1 lets it
+        grow as needed
     deterministic: of GPUs' operations; once it was asked for, it holds until the process ends
     Raises BadInput when Keras runs on another backend, or TensorFlow already runs with another
     number of threads.
@@ -108,12 +115,14 @@ def prepare(
             f"Keras must run on TensorFlow, got {keras.backend.backend()!r}: unset KERAS_BACKEND"
         )
     try:
-        for gpu in GPUS:
+        if n_gpus is not None:
+            tf.config.set_visible_devices(GPUS[:n_gpus], "GPU")
+        for number, gpu in enumerate(GPUS[:n_gpus]):
             if gpu_share == 1.0:
                 tf.config.experimental.set_memory_growth(gpu, True)
                 continue
             # Each process has a context of its own beside what TensorFlow takes.
-            limit_mb = int(0.9 * gpu_share * gpu_memory_mb())
+            limit_mb = int(0.9 * gpu_share * gpu_memory_mb(number=number))
             limited = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb)
             tf.config.set_logical_device_configuration(gpu, [limited])
         if GPUS and deterministic:
@@ -142,7 +151,7 @@ def operation_threads() -> int | None:
 
 
 def n_lanes() -> int:
-    """Return how many folds train at once: one per core that TensorFlow may use.
+    """Return how many folds train at once on a device: one per core that TensorFlow may use.
 
     On a GPU one: it works off one call after the other anyway.
     """
@@ -150,33 +159,46 @@ def n_lanes() -> int:
 
 
 @functools.cache
-def training_device() -> Device:
-    """Return the device that trains: the first GPU, or else the processor.
+def training_devices() -> tuple[Device, ...]:
+    """Return the devices that train: this process's GPUs, or else the processor.
 
-    Its memory is what was free when this was first asked, before rows and states were in it.
+    Of GPUs those that are like the first one: folds that advance together would wait for a slower
+    one, and another kind may give other last bits. Their memory is what was free when this was
+    first asked, before rows and states were in it.
     """
     if not GPUS:
         free_mb = free_memory_mb()
-        return Device(HOST, None if free_mb is None else int(free_mb * 2**20))
-    limits = tf.config.get_logical_device_configuration(GPUS[0]) or [None]
+        return (Device(HOST, None if free_mb is None else int(free_mb * 2**20)),)
+    numbers = [int(name.rpartition(":")[2]) for name in device_names() if "GPU:" in name]
+    return tuple(_gpu(number) for number in numbers if _make(number) == _make(0))
+
+
+def _make(number: int) -> str | None:
+    details = tf.config.experimental.get_device_details(GPUS[number])
+    return details.get("device_name")
+
+
+def _gpu(number: int) -> Device:
+    name = f"GPU:{number}"
+    limits = tf.config.get_logical_device_configuration(GPUS[number]) or [None]
     limit_mb = getattr(limits[0], "memory_limit", None)
     try:
-        return Device("GPU:0", int((limit_mb or gpu_memory_mb("free")) * 2**20))
+        return Device(name, int((limit_mb or gpu_memory_mb("free", number)) * 2**20))
     except BadInput:  # nobody says: then TensorFlow takes what it needs, and fails where it must
-        return Device("GPU:0")
+        return Device(name)
 
 
-def gpu_memory_mb(which: str = "total") -> float:
-    """Return the memory of the first GPU that this process sees.
+def gpu_memory_mb(which: str = "total", number: int = 0) -> float:
+    """Return the memory of a GPU that this process sees.
 
     which: "total", or what is "free" of it
     Raises BadInput when the driver's tool does not say.
     """
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    gpu = gpu_names(len(GPUS))[number]
     query = ["nvidia-smi", f"--query-gpu=memory.{which}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(
-            [*query, f"--id={first}"], capture_output=True, text=True, check=True, timeout=60
+            [*query, f"--id={gpu}"], capture_output=True, text=True, check=True, timeout=60
         )
         return float(done.stdout.splitlines()[0])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
@@ -194,10 +216,10 @@ def device_names() -> list[str]:
 
 def described_devices() -> list[str]:
     """Return every device in words: name, model and compute capability of a GPU, free memory."""
-    trains, described = training_device(), []
+    train, described = {each.name: each for each in training_devices()}, []
     for name in device_names():
         short = name.removeprefix("/device:")
-        parts = [str(trains) if short == trains.name else short]
+        parts = [str(train.get(short, short))]
         if short.startswith("GPU:"):
             details = tf.config.experimental.get_device_details(GPUS[int(short[4:])])
             parts.append(str(details.get("device_name", "of unknown make")))

@@ -139,14 +139,17 @@ class Program(Protocol):
     def lanes(self) -> Lanes:
         """How many folds may be in `run_epoch` at once. All else is called by one thread."""
 
+    def device_number(self, fold: int) -> int:
+        """Return the number of the device that trains the fold: its lanes do."""
+
     def prepare(self, fold: int) -> None:
         """Make ready whatever a whole epoch of the fold runs: lanes only run it."""
 
     def initial_state(self, fold: int) -> State:
         """Return the state before the first epoch: a function of (study seed, fold)."""
 
-    def placed(self, state: State) -> State:
-        """Return a state, from a file or another training, where this program keeps states."""
+    def placed(self, fold: int, state: State) -> State:
+        """Return a fold's state, from a file or another training, where this program keeps it."""
 
     def run_epoch(
         self,
@@ -191,10 +194,11 @@ class Engine(Protocol):
     def n_compiled(self) -> int:
         """Programs compiled so far."""
 
-    device: Device
+    devices: tuple[Device, ...]
+    """Those over which folds are spread; the first one does all else."""
 
     rows_on_device: bool
-    """Whether all rows stay on the device, rather than being brought there batch by batch."""
+    """Whether all rows stay on each device, rather than being brought there batch by batch."""
 
     def program(self, params: Mapping[str, Any]) -> Program:
         """Return the program for every parameter but learning_rate and max_epochs."""
@@ -202,5 +206,5 @@ class Engine(Protocol):
     def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
         """Whether trials of these parameters share a program, without making it."""
 
-    def holding(self, program: Program | None = None) -> Holding:
-        """Return what this engine holds in memory with such a program, or without one."""
+    def holding(self, program: Program | None = None, number: int = 0) -> Holding:
+        """Return what this engine holds on a device with such a program, or without one."""

@@ -21,12 +21,12 @@ def engine_for(
     folds: Sequence[Fold],
     *,
     say: Callable[[str], None] = lambda line: None,
-    device: Device | None = None,
+    devices: Sequence[Device] = (),
 ) -> KerasEngine:
     """Return a new engine, as it was recorded with the study.
 
-    device: where to train; None is the first GPU, or else the processor
-    Raises NotResident when the rows do not fit on the device, and the mode wants them there.
+    devices: where to train; none are those of this process: its GPUs, or else the processor
+    Raises NotResident when the rows do not fit on a device, and the mode wants them there.
     """
     kind = StreamingEngine if setup.mode == "stream" else ResidentEngine
-    return kind(spec, data, folds, setup, say=say, device=device)
+    return kind(spec, data, folds, setup, say=say, devices=devices)

@@ -23,7 +23,7 @@ from pipeline.placement import SHARE, STATES_PER_FOLD, Holding, place, size
 from pipeline.spec import StudySpec
 from pipeline.training.adapted import fold_rows
 from pipeline.training.architectures import n_architectures, program_key
-from pipeline.training.devices import HOST, Device, training_device
+from pipeline.training.devices import HOST, Device, training_devices
 from pipeline.training.engine import NotResident, Program, Setup
 from pipeline.training.gradients import Registered
 from pipeline.training.lanes import Lanes
@@ -43,14 +43,17 @@ class KerasEngine(ABC):
     folds: the study's, or one fold without validation rows for the refit
     setup: may be changed; programs are made anew where it wants them otherwise
     say: where a line for the user goes
-    device: where to train; None is the first GPU, or else the processor
+    devices: where to train; none are those of this process: its GPUs, or else the processor
     Raises BadInput when a transformer or the data cannot be used.
     """
 
     lanes: Lanes
 
     rows_on_device: bool
-    """Whether all rows stay on the device, rather than being brought there batch by batch."""
+    """Whether all rows stay on each device, rather than being brought there batch by batch."""
+
+    spreads_folds: bool
+    """Whether folds may train on several devices, in turn: fold k on device k modulo n."""
 
     def __init__(
         self,
@@ -60,17 +63,22 @@ class KerasEngine(ABC):
         setup: Setup,
         *,
         say: Callable[[str], None] = lambda line: None,
-        device: Device | None = None,
+        devices: Sequence[Device] = (),
     ) -> None:
         self.spec, self.data = spec, data
         self.folds = {fold.index: fold for fold in folds}
         self.setup = setup
         self.say = say
-        self.device = device or training_device()
+        self.devices = tuple(devices or training_devices())
+        self.devices = self.devices[: len(folds) if self.spreads_folds else 1]
+        self._numbers = {index: k % len(self.devices) for k, index in enumerate(self.folds)}
         self.preprocessors: dict[int, Any] = {}
         self.arrays: dict[int, Arrays] = {}
         self._collect(data)
-        self._row_bytes = n_bytes(self.arrays.values())
+        self._row_bytes = [
+            n_bytes(self.arrays[fold] for fold in self._folds_on(number))
+            for number in range(len(self.devices))
+        ]
         self._programs: OrderedDict[tuple, KerasProgram] = OrderedDict()
         self._kinds: dict[tuple, str] = {}
         self._n_compiled_before = 0
@@ -114,7 +122,7 @@ class KerasEngine(ABC):
         """Train so from now on, and drop the programs that were made otherwise."""
         self.setup = setup
         if setup.in_turn:
-            self.lanes = Lanes(1)
+            self.lanes = Lanes(1, len(self.devices))
         wanted = {self._wanted(architecture) for architecture in self._kinds}
         for key in self._programs.keys() - wanted:
             self._drop(key)
@@ -147,40 +155,58 @@ class KerasEngine(ABC):
     def _key(self, params: Mapping[str, Any]) -> tuple:
         return program_key(params, self.spec.rate_parameters, self._baked_in(params))
 
+    def device_number(self, fold: int) -> int:
+        """Return the number of the device that trains a fold."""
+        return self._numbers[fold]
+
+    def device_of(self, fold: int) -> Device:
+        """Return the device that trains a fold."""
+        return self.devices[self._numbers[fold]]
+
     @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Build, trace and train in the block: on this device, under the study's dtype policy."""
-        with under_policy(self.spec), tf.device(self.device.name):
+    def scope(self, fold: int | None = None) -> Iterator[None]:
+        """Build, trace or train in the block: on a device, under the study's dtype policy.
+
+        fold: on its device; None is the first one
+        """
+        device = self.devices[0] if fold is None else self.device_of(fold)
+        with under_policy(self.spec), tf.device(device.name):
             yield
 
-    def holding(self, program: Program | None = None) -> Holding:
-        """Return what this engine holds in memory with such a program, or without one."""
+    def holding(self, program: Program | None = None, number: int = 0) -> Holding:
+        """Return what this engine holds on a device with such a program, or without one."""
         n_programs = int(min(MAX_PROGRAMS, n_architectures(self.spec)))
-        state = program.state_bytes if program else 0
-        return Holding(self._row_bytes, state, len(self.folds), n_programs, self.lanes.n)
+        state, n_folds = program.state_bytes if program else 0, len(self._folds_on(number))
+        return Holding(self._row_bytes[number], state, n_folds, n_programs, self.lanes.n_each)
+
+    def _folds_on(self, number: int) -> list[int]:
+        return [fold for fold, its_number in self._numbers.items() if its_number == number]
 
     def _settle(self, program: KerasProgram) -> None:
         """Decide where a program's states stay, now that it is known what one holds."""
-        holding = self.holding(program)
-        if self.rows_on_device:
-            self._require_room(holding)
-        else:
-            holding = replace(holding, rows=0)
-        if not (self.device.is_host or place(holding, self.device.memory).states_on_device):
+        for number, device in enumerate(self.devices):
+            holding = self.holding(program, number)
+            if self.rows_on_device:
+                self._require_room(holding, number)
+            else:
+                holding = replace(holding, rows=0)
+            if device.is_host or place(holding, device.memory).states_on_device:
+                continue
             self.say_once(
                 f"{holding.n_folds} folds' states of {size(holding.state)}, {STATES_PER_FOLD} of "
-                f"each, do not fit in {SHARE:.0%} of {self.device}: each is brought there for its "
+                f"each, do not fit in {SHARE:.0%} of {device}: each is brought there for its "
                 "epoch and taken back"
             )
-            program.keeps_states_on = HOST
+            program.keeps_states_on[number] = HOST
 
-    def _require_room(self, holding: Holding) -> None:
+    def _require_room(self, holding: Holding, number: int) -> None:
         """Raise NotResident when the rows do not fit beside the states of the fold that trains."""
-        if not place(holding, self.device.memory).rows_on_device:
+        device = self.devices[number]
+        if not place(holding, device.memory).rows_on_device:
             raise NotResident(
                 f"its rows, {size(holding.all_rows)} while two engines hold them, do not fit "
                 f"beside one fold's states, {size(holding.states_at_work)}, in {SHARE:.0%} of "
-                f"{self.device}"
+                f"{device}"
             )
 
     @abstractmethod

@@ -14,19 +14,26 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """Runs so many tasks at once, in the order in which they are begun.
+    """Runs so many tasks at once on each device, in the order in which they are begun there.
 
-    n: 1 runs each in the caller's thread, before `begin` returns
+    n: in all; 1 runs each in the caller's thread, before `begin` returns
+    n_each: on each device
     """
 
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self._pool = ThreadPoolExecutor(n, thread_name_prefix="lane") if n > 1 else None
+    def __init__(self, n_each: int, n_devices: int = 1) -> None:
+        self.n_each, self.n = n_each, n_each * n_devices
+        self._pools = [
+            ThreadPoolExecutor(n_each, thread_name_prefix=f"lane {number}")
+            for number in range(n_devices if self.n > 1 else 0)
+        ]
 
-    def begin(self, task: Callable[[], Result]) -> Future[Result]:
-        """Begin a task as soon as a lane is free; it may wait for one that was begun before it."""
-        if self._pool is not None:
-            return self._pool.submit(task)
+    def begin(self, task: Callable[[], Result], device: int = 0) -> Future[Result]:
+        """Begin a task as soon as one of its device's lanes is free.
+
+        device: its number. A task may wait for one that was begun before it there
+        """
+        if self._pools:
+            return self._pools[device].submit(task)
         ended: Future[Result] = Future()
         ended.set_result(task())
         return ended

@@ -219,7 +219,8 @@ class LockstepTraining:
             rates = self._learning_rates(schedule, fold, n_epochs)
             before = after[index] if after else self._states[index]
             tasks[index] = functools.partial(self._epoch, index, before, order, rates)
-        return {index: self.program.lanes.begin(task) for index, task in tasks.items()}
+        begin, number_of = self.program.lanes.begin, self.program.device_number
+        return {index: begin(task, number_of(index)) for index, task in tasks.items()}
 
     def _epoch(
         self, fold: int, before: State | Trained, order: np.ndarray, rates: np.ndarray
@@ -292,9 +293,10 @@ class LockstepTraining:
         self._abandon()
         self._callbacks = self._new_callbacks()
         for index in self._folds:
-            state = snapshot.states.get(index)
-            initial = self.program.initial_state
-            self._states[index] = initial(index) if state is None else self.program.placed(state)
+            state, program = snapshot.states.get(index), self.program
+            self._states[index] = (
+                program.initial_state(index) if state is None else program.placed(index, state)
+            )
             self._metrics[index] = list(snapshot.metrics.get(index, ()))
             self._row_losses[index] = list(snapshot.row_losses.get(index, ()))
 

@@ -83,7 +83,7 @@ class KerasProgram(ABC):
         self._truths: dict[int, Truth] = {}
         self._watch_rows()
         self.epoch_secs = math.inf
-        self.keeps_states_on = engine.device.name
+        self.keeps_states_on = [device.name for device in engine.devices]
 
     @property
     def state_bytes(self) -> int:
@@ -110,28 +110,32 @@ class KerasProgram(ABC):
         callbacks: NoCallbacks = NO_CALLBACKS,
     ) -> tuple[State, FoldEpoch]:
         """Train one epoch over `rows`, in this order, then validate."""
-        device = self._engine.device.name
-        with self._scope():
-            if self.keeps_states_on == device:
+        device = self._engine.device_of(fold).name
+        with self._scope(fold):
+            if self.keeps_states_on[self.device_number(fold)] == device:
                 return self._run_epoch(fold, state, rows, learning_rates, callbacks)
             brought = on_device(device, state)
             new_state, epoch = self._run_epoch(fold, brought, rows, learning_rates, callbacks)
-            return self.placed(new_state), epoch
+            return self.placed(fold, new_state), epoch
 
     def end(self, fold: int, state: State, callbacks: FoldCallbacks) -> State:
         """Tell callbacks that training is over, and return the state that they leave."""
-        with self._scope():
-            brought = on_device(self._engine.device.name, state)
-            return self.placed(self._end(fold, brought, callbacks))
+        with self._scope(fold):
+            brought = on_device(self._engine.device_of(fold).name, state)
+            return self.placed(fold, self._end(fold, brought, callbacks))
 
     @contextmanager
-    def _scope(self) -> Iterator[None]:
-        with self._engine.scope(), self.registered.noted():
+    def _scope(self, fold: int | None = None) -> Iterator[None]:
+        with self._engine.scope(fold), self.registered.noted():
             yield
 
-    def placed(self, state: State) -> State:
-        """Return a state where this program keeps the states of folds that do not train."""
-        return on_device(self.keeps_states_on, state)
+    def device_number(self, fold: int) -> int:
+        """Return the number of the device that trains the fold."""
+        return self._engine.device_number(fold)
+
+    def placed(self, fold: int, state: State) -> State:
+        """Return a fold's state where this program keeps it while the fold does not train."""
+        return on_device(self.keeps_states_on[self.device_number(fold)], state)
 
     @abstractmethod
     def _run_epoch(
@@ -204,7 +208,7 @@ class KerasProgram(ABC):
             _, fresh = self._new(fold, self._params)
             template = next(iter(self._initial.values()))
             self._initial[start] = on_device(HOST, values_of(fresh) + template[len(fresh) :])
-        return self.placed(self._initial[start])
+        return self.placed(fold, self._initial[start])
 
     def schedule(self, params: Mapping[str, Any]) -> Schedule | None:
         """Return the schedule that the builder put into the optimizer for these parameters."""
@@ -221,7 +225,8 @@ class KerasProgram(ABC):
         with self._engine.scope():
             assign(self.variables, state)
             inner(self._optimizer).finalize_variable_values(self._model.trainable_variables)
-            x = map_parts(lambda part: taken(part, rows), self._engine.arrays[fold].x)
+            with self._engine.scope(fold):  # where its rows are: those that are taken go elsewhere
+                x = map_parts(lambda part: taken(part, rows), self._engine.arrays[fold].x)
             return named_outputs(self._model, predict(self._model, x, self._batch_size))
 
     def model(self, fold: int, state: State, params: Mapping[str, Any]) -> keras.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,16 +19,18 @@ from pipeline.training.engine import FoldEpoch, NotResident, Setup, State
 from pipeline.training.keras_engine import KerasEngine
 from pipeline.training.lanes import Lanes
 from pipeline.training.programs import KerasProgram, on_device
-from pipeline.training.rows import put_on_device
+from pipeline.training.rows import put_on_devices
 
 
 class ResidentEngine(KerasEngine):
-    """Compiles one epoch of one fold into one call. As many folds train at once as there are cores.
+    """Compiles one epoch of one fold into one call.
 
+    As many folds train at once as there are cores, or devices, over which they are spread.
     Raises NotResident when the rows do not fit on the device.
     """
 
     rows_on_device = True
+    spreads_folds = True
 
     def __init__(
         self,
@@ -37,13 +40,15 @@ class ResidentEngine(KerasEngine):
         setup: Setup,
         *,
         say: Callable[[str], None] = lambda line: None,
-        device: Device | None = None,
+        devices: Sequence[Device] = (),
     ) -> None:
-        super().__init__(spec, data, folds, setup, say=say, device=device)
-        self.lanes = Lanes(1 if setup.in_turn else min(n_lanes(), len(folds)))
-        self._require_room(self.holding())
-        with tf.device(self.device.name):
-            put_on_device(self.arrays)
+        super().__init__(spec, data, folds, setup, say=say, devices=devices)
+        n_devices = len(self.devices)
+        most = math.ceil(len(folds) / n_devices)
+        self.lanes = Lanes(1 if setup.in_turn else min(n_lanes(), most), n_devices)
+        for number in range(n_devices):
+            self._require_room(self.holding(number=number), number)
+        put_on_devices(self.arrays, lambda fold: self.device_of(fold).name)
 
     def _new_program(self, params: Mapping[str, Any]) -> ResidentProgram:
         return ResidentProgram(self, params)
@@ -81,7 +86,9 @@ class ResidentProgram(KerasProgram):
         self._validation_rows = {
             fold.index: Rows.of(fold.validation, size, max_full_validation) for fold in folds
         }
-        self._validation_on_device = {i: r.on_device() for i, r in self._validation_rows.items()}
+        self._validation_on_device = {
+            index: self._on_device(index, rows) for index, rows in self._validation_rows.items()
+        }
         first = self._first
         self.epoch.account_for(*self._example(first))
         self.variables = self.epoch.variables
@@ -112,6 +119,7 @@ class ResidentProgram(KerasProgram):
             self._rows(rows),
             self._validation_on_device[fold],
             self._padded(learning_rates),
+            device=self.device_number(fold),
         )
         metrics = tf.concat([scores.train, scores.validation], 0)
         of_rows, unpadded = scores.of_rows, self._validation_rows[fold].unpadded
@@ -131,6 +139,10 @@ class ResidentProgram(KerasProgram):
         rates = self._padded(np.zeros(0))
         validation = self._validation_on_device[fold.index]
         return self._engine.arrays[fold.index], self._rows(fold.train), validation, rates
+
+    def _on_device(self, fold: int, rows: Rows) -> Rows:
+        with self._engine.scope(fold):
+            return rows.on_device()
 
     def _rows(self, rows: np.ndarray) -> Rows:
         return Rows.of(rows, self._batch_size, self._max_full)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
@@ -39,19 +40,25 @@ def n_bytes(of_folds: Iterable[Arrays]) -> int:
     return sum(part.nbytes for part in parts.values() if part is not None)
 
 
-def put_on_device(of_folds: dict[int, Arrays]) -> None:
-    """Replace arrays and lazy rows by tensors, fold by fold; what folds share is put there once."""
-    known: dict[int, Any] = {}  # by the array's id: all arrays were there before this began
+def put_on_devices(of_folds: dict[int, Arrays], device_of: Callable[[int], str]) -> None:
+    """Replace arrays and lazy rows by tensors on each fold's device.
 
-    def put(part: Any) -> Any:
+    What folds on one device share is put there once.
+    """
+    # By the array's id: all arrays were there before this began.
+    known: dict[tuple[str, int], Any] = {}
+
+    def put(part: Any, device: str) -> Any:
         if part is None:
             return None
-        if id(part) not in known:
-            known[id(part)] = tf.constant(in_memory(part))
-        return known[id(part)]
+        if (device, id(part)) not in known:
+            with tf.device(device):
+                known[device, id(part)] = tf.constant(in_memory(part))
+        return known[device, id(part)]
 
     for fold, arrays in of_folds.items():
-        of_folds[fold] = tf.nest.map_structure(put, arrays)
+        put_there = functools.partial(put, device=device_of(fold))
+        of_folds[fold] = tf.nest.map_structure(put_there, arrays)
 
 
 def taken(part: Any, rows: Any) -> Any:

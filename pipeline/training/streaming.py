@@ -41,6 +41,7 @@ class StreamingEngine(KerasEngine):
 
     lanes = Lanes(1)  # Keras's functions write into the one model
     rows_on_device = False
+    spreads_folds = False
 
     def _new_program(self, params: Mapping[str, Any]) -> StreamingProgram:
         return StreamingProgram(self, params)

@@ -96,7 +96,7 @@ def timed(
     first_secs = time.perf_counter() - start
     at_once = epoch_secs(engine, spec, alike, params)
     in_turn = at_once
-    if len(alike) > 1:
+    if len(alike) > 1 and engine.lanes.n_each > 1:
         with _in_turn(engine):
             in_turn = epoch_secs(engine, spec, alike, params)
     compile_secs = max(first_secs - at_once, 0.0)
@@ -150,7 +150,7 @@ def train_once(
 
 @contextmanager
 def _in_turn(engine: KerasEngine) -> Iterator[None]:
-    at_once, engine.lanes = engine.lanes, Lanes(1)
+    at_once, engine.lanes = engine.lanes, Lanes(1, len(engine.devices))
     try:
         yield
     finally:

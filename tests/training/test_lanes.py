@@ -38,18 +38,27 @@ class Counting:
     metric_names = ("loss", "val_loss")
 
     def __init__(
-        self, n_lanes: int, *, fails_at: tuple[int, int] = (-1, -1), secs: float = 0.002
+        self,
+        n_lanes: int,
+        *,
+        n_devices: int = 1,
+        fails_at: tuple[int, int] = (-1, -1),
+        secs: float = 0.002,
     ) -> None:
-        self.lanes = Lanes(n_lanes)
+        self.lanes, self.n_devices = Lanes(n_lanes, n_devices), n_devices
         self.epoch_secs = math.inf
         self.secs = secs
         self.fails_at = fails_at
         self.begun: list[tuple[int, int]] = []
+        self.threads: set[tuple[int, str]] = set()
         self.n_running = self.most = 0
         self._lock = threading.Lock()
 
     def prepare(self, fold):
         pass
+
+    def device_number(self, fold):
+        return fold % self.n_devices
 
     def initial_state(self, fold):
         return (0,)
@@ -60,6 +69,7 @@ class Counting:
     def run_epoch(self, fold, state, rows, learning_rates, callbacks):
         with self._lock:
             self.begun.append((fold, state[0] + 1))
+            self.threads.add((fold, threading.current_thread().name))
             self.n_running += 1
             self.most = max(self.most, self.n_running)
         time.sleep(self.secs)
@@ -91,6 +101,14 @@ def test_as_many_folds_train_at_once_as_there_are_lanes(n_lanes):
     scores = training_on(program).advance()
     np.testing.assert_array_equal(scores, [[fold, 1] for fold in range(5)])
     assert program.most == n_lanes
+
+
+def test_a_devices_folds_train_in_its_own_lanes_and_all_devices_at_once():
+    program = Counting(1, n_devices=2, secs=0.2)
+    scores = training_on(program).advance()
+    np.testing.assert_array_equal(scores, [[fold, 1] for fold in range(5)])
+    assert program.most == 2
+    assert program.threads == {(fold, f"lane {fold % 2}_0") for fold in range(5)}
 
 
 def test_without_running_ahead_no_epoch_is_begun_before_it_is_asked_for():

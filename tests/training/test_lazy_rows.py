@@ -70,7 +70,7 @@ def test_a_matrix_whose_dense_form_does_not_fit_streams(tmp_path, monkeypatch):
     """The sparse one would have fitted."""
     given = lazy("sparse", tmp_path)
     small = Device(HOST, case(dense, given).engine("stream").holding().rows)
-    monkeypatch.setattr("pipeline.training.keras_engine.training_device", lambda: small)
+    monkeypatch.setattr("pipeline.training.keras_engine.training_devices", lambda: (small,))
     measured = measured_engine(case(dense, given).spec, given, case(dense, given).folds)
     assert measured.engine.setup.mode == "stream"
     assert "its rows, 2.82 kB while two engines hold them, do not fit" in measured.reason
