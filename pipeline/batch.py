@@ -81,6 +81,9 @@ def is_held(folder: Path) -> bool:
 GRACE_SECS = 30.0
 """Longest that an epoch may go on after a signal; systemd waits 90 seconds, Kubernetes 30."""
 
+WORKER_GRACE_SECS = GRACE_SECS - 5
+"""As `GRACE_SECS`, in a worker: it must have ended before its supervisor gives up."""
+
 
 class StopRequest:
     """Whether a signal asked the search to stop after the current epoch.
@@ -104,9 +107,14 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    def ask(self) -> None:
-        """Ask for it without a signal, as if SIGTERM had come; no epoch is given up."""
+    def ask(self, *, gives_up: bool = False) -> None:
+        """Ask for it without a signal, as if SIGTERM had come.
+
+        gives_up: an epoch that goes on for too long, as after a signal
+        """
         self.signal = signal.SIGTERM
+        if gives_up:
+            self._start_timer()
 
     def raise_if_asked(self) -> None:
         """Raise Interrupted when a signal has come."""
@@ -136,6 +144,9 @@ class StopRequest:
         for each in SIGNALS:
             ignored = each in self._ignored_then
             signal.signal(each, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        self._start_timer()
+
+    def _start_timer(self) -> None:
         self._timer = threading.Timer(self._grace_secs, self._give_up)
         self._timer.daemon = True
         self._timer.start()

@@ -62,6 +62,16 @@ def search_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "this one)",
     )  # fmt: skip
     parser.add_argument(
+        "--ray", nargs="?", const="", metavar="ADDRESS",
+        help="the workers are actors in the Ray cluster at HOST:PORT, auto (the one that this "
+        "machine runs) or local (one for this search) (default: RAY_ADDRESS, or else local)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray-resources", type=_resources, metavar="NAME=N,…",
+        help="of each worker on Ray, as CPU=4,GPU=0.5 (default: CPUs for its folds, and an equal "
+        "share of the GPUs)",
+    )  # fmt: skip
+    parser.add_argument(
         "--if-running", choices=("skip", "wait", "join"), default="skip",
         help="another process is running this study: leave with exit code 5, wait for it, or join "
         "it, train trials beside it and then wait",
@@ -265,6 +275,24 @@ def _workers(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
+def _resources(text: str) -> dict[str, float]:
+    """Return Ray's resources by name: a part of one, or a whole number."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, amount = part.strip().partition("=")
+        try:
+            number = float(amount)
+        except ValueError:
+            number = 0.0
+        if not (name and (0.0001 <= number < 1 or (number >= 1 and number.is_integer()))):
+            raise argparse.ArgumentTypeError(
+                "must be names with amounts, a part of one from 0.0001 on or a whole number, as "
+                f"CPU=4,GPU=0.5, got {text!r}"
+            )
+        found[name] = number
+    return found
+
+
 def _checkpoints(text: str) -> int | Literal["all"]:
     return "all" if text == "all" else n_trials(text)
 
@@ -301,5 +329,7 @@ def check_together(options: argparse.Namespace) -> None:
             "of --confirm, --nested, --dry-run and --range-test one at a time, got "
             f"{' and '.join(given)}"
         )
-    if options.nested is not None and options.workers != 1:
-        raise BadInput("--nested searches in one process, got --workers: leave it out")
+    if options.nested is not None and (options.workers != 1 or options.ray is not None):
+        raise BadInput("--nested searches in one process, got --workers or --ray: leave it out")
+    if options.ray_resources is not None and options.ray is None:
+        raise BadInput("--ray-resources are of workers on Ray: give --ray, too")

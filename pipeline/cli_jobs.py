@@ -89,7 +89,7 @@ def worker_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     add_budget(parser)
     add_tracking(parser)
     add_ending(parser)
-    parser.add_argument("--supervisor", type=int, required=True, metavar="PID", help="who asks")
+    parser.add_argument("--supervisor", type=int, metavar="PID", help="who asks: the parent")
     parser.add_argument(
         "--question", required=True, metavar="NAME", help="the study's name and signature"
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from pipeline import training
 from pipeline.addresses import mask_password, storage_of, tracking_uri_of
-from pipeline.machine import places
+from pipeline.crew import Crew
+from pipeline.machine import EVERYTHING, places
 from pipeline.placement import STATES_PER_FOLD, place, size
 from pipeline.progress import duration
 from pipeline.question import pose
@@ -15,15 +16,16 @@ from pipeline.spec import StudySpec
 
 
 def cost_of(
-    spec: StudySpec, *, tracking_uri: str | None, storage: str | None, n_workers: int = 1
+    spec: StudySpec, *, tracking_uri: str | None, storage: str | None, crew: Crew | None = None
 ) -> dict[str, str]:
     """Check the study, time its model, and return what a search would cost and use, in words.
 
-    n_workers: processes that would train trials
+    crew: that would train trials; None is this process
     Raises BadInput as `search` would before its first trial. Writes nothing.
     """
     said: list[str] = []
-    question = pose(spec, n_workers=n_workers, measures=True, say=said.append)
+    share = crew.share if crew else EVERYTHING
+    question = pose(spec, share=share, measures=True, say=said.append)
     folds, rows = question.folds, question.development
     if found := question.found:
         engine = training.engine_for(found.setup, spec, rows, folds)
@@ -39,7 +41,7 @@ def cost_of(
         "study": question.name,
         "rows": question.rows,
         "devices": "; ".join(training.described_devices()),
-        "workers": _workers(n_workers, question.threads_for(n_workers)),
+        "workers": _workers(crew, question.threads_for(share.threads)),
         "space": ", ".join(spec.varied) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
         "timed at": ", ".join(f"{k}={_short(v)}" for k, v in typical.items()),
         "engine": f"{measured.engine.setup} ({measured.reason})",
@@ -58,8 +60,11 @@ def cost_of(
     }
 
 
-def _workers(n_workers: int, threads: int | None) -> str:
+def _workers(crew: Crew | None, threads: int | None) -> str:
+    if crew is not None and crew.placement is not None:
+        return crew.in_words(threads)
     each = "a thread for each core" if threads is None else f"{threads} thread(s)"
+    n_workers = 1 if crew is None else crew.n_workers
     text = f"{n_workers}, each with {each}" if n_workers > 1 else f"1, with {each}"
     on = [place.gpu for place in places(n_workers, len(training.GPUS)) if place.gpu is not None]
     return text + (f", on GPU {', '.join(on)}" if on else "")

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType, ModuleType
@@ -91,7 +91,7 @@ def main(module: str, options: argparse.Namespace) -> ExitCode:
     """
     start = time.monotonic()
     with _only_the_answer_on_standard_output():
-        ending = _ending_of(module, options)
+        ending = ending_of(lambda facts: _loaded(module).answered(options, facts), options)
     tell(ending, module, options, seconds=time.monotonic() - start)
     return ending.exit_code
 
@@ -104,13 +104,17 @@ def tell(ending: Ending, module: str, options: argparse.Namespace, *, seconds: f
         _on_finish(options.on_finish, line)
 
 
-def _ending_of(module: str, options: argparse.Namespace) -> Ending:
+def ending_of(answered: Callable[[dict[str, Any]], Ending], options: argparse.Namespace) -> Ending:
+    """Return how a command ends, whatever it raises; errors are written where they belong.
+
+    answered: the command. Gets a dictionary for what it knows so far, told also if it fails
+    """
     facts: dict[str, Any] = {}
     with ExitStack() as stack:
         try:
             stack.enter_context(kept_in(options.log_file))
             stack.enter_context(_sigterm_as_interrupt())
-            ending = _loaded(module).answered(options, facts)
+            ending = answered(facts)
         except PipelineError as error:
             ending = Ending(error.exit_code, error=str(error))
         except KeyboardInterrupt:

@@ -61,6 +61,28 @@ def n_workers_for(n_gpus: int, threads: int | None, n_folds: int, n_trials: int)
     return min(n, n_trials)
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a worker has of a machine.
+
+    threads: None is one per core; n_gpus: whole ones, or the one that it shares; None is all
+    """
+
+    threads: int | None = None
+    n_gpus: int | None = None
+
+    @classmethod
+    def of_each(cls, n_workers: int, n_gpus: int) -> Share:
+        """Return that of each of several workers on this machine, which has so many GPUs."""
+        if n_workers == 1:
+            return cls()
+        return cls(max(1, n_cores() // n_workers), places(n_workers, n_gpus)[0].n_gpus or None)
+
+
+EVERYTHING = Share()
+"""That of a process that is alone on its machine."""
+
+
 class Ceiling:
     """How large a process that trains may grow before another one takes its place.
 

@@ -15,7 +15,7 @@ from pipeline.data import Dataset, load
 from pipeline.errors import BadInput
 from pipeline.files import write_whole
 from pipeline.folds import Folds, are_uneven, split, untrained_classes
-from pipeline.machine import n_cores, places
+from pipeline.machine import EVERYTHING, Share
 from pipeline.nest import described, is_several
 from pipeline.preprocessing import remarks_on_transformers
 from pipeline.results import trial_name
@@ -79,15 +79,16 @@ class Question:
     def _threads_record(self) -> Path:
         return self.folder / "threads"
 
-    def threads_for(self, n_workers: int) -> int | None:
+    def threads_for(self, threads: int | None) -> int | None:
         """Return the threads that each worker trains with; None is one per core.
 
+        threads: where the study is new and states none
         A convolution's last bits depend on them, so a study keeps those that it began with,
         whatever the number of workers is later.
         """
         if self.spec.threads is None and self.recorded_threads:
             return self.recorded_threads[0] or None
-        return threads_of_new(self.spec, n_workers)
+        return self.spec.threads or threads
 
     @property
     def operation_threads(self) -> int | None:
@@ -98,14 +99,15 @@ class Question:
             return recorded[1] or None
         return self.found.operation_threads if self.found else None
 
-    def record_threads(self, threads: Sequence[int] = (), *, n_workers: int = 1) -> None:
+    def record_threads(self, recorded: Sequence[int] = (), *, threads: int | None = None) -> None:
         """Keep the threads of a new study. The caller holds its lock, or takes part in it.
 
-        threads: that it was begun with on another node; none where it begins here
+        recorded: that it was begun with on another node; none where it begins here
+        threads: as of `threads_for`
         """
         if not self.recorded_threads:
-            mine = self.threads_for(n_workers) or 0, training.operation_threads() or 0
-            write_whole(self._threads_record, " ".join(map(str, threads or mine)).encode())
+            mine = self.threads_for(threads) or 0, training.operation_threads() or 0
+            write_whole(self._threads_record, " ".join(map(str, recorded or mine)).encode())
 
     def record_file(self) -> None:
         """Keep which file was written for this study's data: `maintain clean` takes it with it.
@@ -160,17 +162,10 @@ class Question:
         return text if self.test is None else f"{text}, {self.test.n_rows} test rows set aside"
 
 
-def threads_of_new(spec: StudySpec, n_workers: int) -> int | None:
-    """Return the threads that each worker of a new study trains with; None is one per core."""
-    if spec.threads is not None:
-        return spec.threads
-    return None if n_workers == 1 else max(1, n_cores() // n_workers)
-
-
 def pose(
     spec: StudySpec,
     *,
-    n_workers: int = 1,
+    share: Share = EVERYTHING,
     gpu_share: float = 1.0,
     measures: bool = False,
     begun: Callable[[Question], None] = lambda question: None,
@@ -178,25 +173,29 @@ def pose(
 ) -> Question:
     """Load the data, set test rows aside, and check everything that a user can get wrong.
 
-    n_workers: processes that share this machine's cores, if the study is new
+    share: of the machine, for each worker, if the study is new and states no threads
     gpu_share: of a GPU's memory, for this process
     measures: find out how a new study is best trained, as far as that must be known by now
     begun: brings here what another node has recorded of the study, before it is asked for
     Raises BadInput, before anything is trained or written.
     """
+    threads = share.threads
     # As many GPUs as each worker has: what is timed here is what they will train.
-    n_gpus = places(n_workers, len(training.GPUS))[0].n_gpus or None
-    placed: Any = {"n_gpus": n_gpus, "gpu_share": gpu_share, "deterministic": spec.deterministic}
+    placed: Any = {
+        "n_gpus": share.n_gpus,
+        "gpu_share": gpu_share,
+        "deterministic": spec.deterministic,
+    }
     # As a new study has them: its data may come from TensorFlow, which keeps what it starts with.
     of_operation = spec.operation_threads
     if of_operation is None and training.runs():  # in a notebook, after another study: they stay
         of_operation = training.operation_threads()
-    training.prepare(threads_of_new(spec, n_workers), operation_threads=of_operation, **placed)
+    training.prepare(spec.threads or threads, operation_threads=of_operation, **placed)
     data = load(spec.load_data)
     development, test = set_test_rows_aside(data, spec.test_size, spec.seed, spec.splitter)
     question = pose_on(spec, development, test, data_fingerprint=data.fingerprint)
     begun(question)
-    threads = question.threads_for(n_workers)
+    threads = question.threads_for(threads)
     if measures and question.is_new:
         found = training.found_apart(spec, development, question.folds, threads=threads)
         question = replace(question, found=found)

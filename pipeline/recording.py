@@ -14,6 +14,7 @@ from pipeline.addresses import storage_of, tracking_uri_of
 from pipeline.batch import StopRequest
 from pipeline.errors import Interrupted, StoreUnavailable
 from pipeline.lazy_rows import stand_in
+from pipeline.machine import Share
 from pipeline.meeting import InFolder, InServer, Meeting
 from pipeline.nest import map_parts
 from pipeline.progress import Display
@@ -47,10 +48,10 @@ class Stores:
         if self._server is not None:
             optimization.check_server(self._server, self.patience_secs, say=say)
 
-    def posed(self, spec: StudySpec, *, n_workers: int, say: Callable[[str], None]) -> Question:
+    def posed(self, spec: StudySpec, *, share: Share, say: Callable[[str], None]) -> Question:
         """Return the study with its data split, for a search; see `question.pose`."""
         self.check(say)
-        return pose(spec, n_workers=n_workers, measures=True, begun=self.bring_record, say=say)
+        return pose(spec, share=share, measures=True, begun=self.bring_record, say=say)
 
     def meeting_for(
         self,

@@ -46,13 +46,14 @@ from pipeline.changes import with_options
 from pipeline.cli import check_together
 from pipeline.conclusion import concluded
 from pipeline.confirm import Plan, confirmed, count_confirmed
+from pipeline.crew import Crew
 from pipeline.data_file import with_study_file
 from pipeline.dry_run import cost_of, page
 from pipeline.early_end import EarlyEnd
 from pipeline.ending import Ending
 from pipeline.errors import ExitCode, NoResult, StoreUnavailable, require
 from pipeline.files import disk_errors
-from pipeline.machine import Ceiling
+from pipeline.machine import EVERYTHING, Ceiling
 from pipeline.meeting import Meeting
 from pipeline.nested import NestedResult, in_words, referee
 from pipeline.observers import Facts, Logged, Several
@@ -69,7 +70,7 @@ from pipeline.spec import StudySpec
 from pipeline.study_file import load_study
 from pipeline.winner import count_settled, settled
 from pipeline.work import Joining, run_trials
-from pipeline.workers import Crew, ceiling_alone_mb, supervise
+from pipeline.workers import ceiling_alone_mb, supervise
 
 IfRunning = Literal["skip", "wait", "join"]
 
@@ -99,8 +100,8 @@ def search(
         is the winner
     if_running: what to do while another process is running the same study: raise, wait for it to
         end, or join it: train trials beside it, then wait
-    crew: worker processes to train the trials in. One alone takes over when this process has grown
-        too large; None trains them all in this one
+    crew: workers to train the trials, processes on this machine or actors in a Ray cluster. A
+        process alone takes over when this one has grown too large; None trains all in this one
     Raises BadInput, StoreUnavailable and AnotherRunActive before anything is trained; NoResult
     when no trial has a value at the end; StudyFailed after too many failures in a row;
     Interrupted after SIGINT or SIGTERM. Whatever was computed by then is kept: the same call
@@ -109,9 +110,9 @@ def search(
     require(n_warm_trials >= 0, "n_warm_trials", "≥ 0", n_warm_trials)
     display, stop = display or Display(), StopRequest()
     with stop.listening():
-        n_workers = crew.n_workers if crew else 1
         stores = Stores(tracking_uri, storage, store_patience_secs)
-        question = stores.posed(spec, n_workers=n_workers, say=display.say)
+        share = crew.share if crew else EVERYTHING
+        question = stores.posed(spec, share=share, say=display.say)
         plan = None if confirm is None else Plan.of(confirm, question)
         meeting = stores.meeting_for(question, stop, alone=if_running == "join", say=display.say)
         # A process that joins and then answers has its time once.
@@ -174,7 +175,7 @@ def search_on(
     """Open or create everything that a search works with, and run it."""
     folder = question.folder
     with closing(display), meeting.only_holder(waiting), disk_errors(folder):
-        question.record_threads(n_workers=crew.n_workers if crew else 1)
+        question.record_threads(threads=crew.share.threads if crew else None)
         question.record_file()
         store, study = stores.opened_for(question, say=display.say)
         question = range_test.begin(study, question, go_on=stop.raise_if_asked, say=display.say)
@@ -193,7 +194,7 @@ def search_on(
             complete_runs(session)
             session.begin()
             kept, ceiling = None, Ceiling(ceiling_alone_mb(crew))
-            if crew is not None and crew.n_workers > 1:
+            if crew is not None and crew.is_apart:
                 supervise(crew, session)
             else:
                 kept = run_trials(session, ceiling)
@@ -304,7 +305,7 @@ def answered(options: argparse.Namespace, facts: dict[str, Any]) -> Ending:
     crew = Crew.of(options, spec, started_in)
     facts["study"] = spec.name
     if options.dry_run:
-        rows = cost_of(spec, **stores, n_workers=crew.n_workers)
+        rows = cost_of(spec, **stores, crew=crew)
         return Ending(ExitCode.SUCCESS, page(rows), facts={"dry_run": rows})
     if options.range_test:
         swept = range_tested(spec, display)

@@ -12,8 +12,9 @@ from tests.postgres import Database, running_server
 from tests.server import Server
 from tests.tiny_study import runs_of, write_study
 
-for variable in ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE"):
+for variable in ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS"):
     os.environ.pop(variable, None)  # of whoever runs the tests: they have their own stores
+os.environ["RAY_AUTH_MODE"] = "disabled"  # or a token would be written into their home
 
 
 @pytest.fixture(scope="session")

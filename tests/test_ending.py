@@ -110,7 +110,9 @@ def test_the_collector_rests_only_while_a_module_loads(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     options = Namespace(json=True, log_file=None, on_finish=None)
-    ending_ = ending._ending_of("loading", options)
+    ending_ = ending.ending_of(
+        lambda facts: ending._loaded("loading").answered(options, facts), options
+    )
     assert ending_.facts == {"then": False, "now": True}
 
 

@@ -73,12 +73,13 @@ LOWER = LEAVES | {
 }
 STEPS = ("training", "optimization", "tracking")
 ABOVE_STEPS = {
-    "answers", "champion", "changes", "checkpoints", "cli", "cli_data", "cli_jobs",
-    "conclusion", "confirm", "data_file", "decision", "dry_run", "evaluation", "evidence",
-    "handover", "holdout", "maintain", "meeting", "nested", "nodes", "observers", "out_of_fold",
-    "progress", "question", "range_test", "recording", "recovery", "refit", "retention",
-    "review", "schedule", "search", "session", "snapshots", "spending", "trial_log", "unseen",
-    "unwritten", "warm_start", "winner", "wording", "work", "worker", "workers",
+    "answers", "champion", "changes", "checkpoints", "child", "cli", "cli_data", "cli_jobs",
+    "conclusion", "confirm", "crew", "data_file", "decision", "dry_run", "evaluation",
+    "evidence", "handover", "holdout", "maintain", "meeting", "nested", "nodes", "observers",
+    "on_ray", "out_of_fold", "progress", "question", "range_test", "recording", "recovery",
+    "refit", "retention", "review", "schedule", "search", "session", "snapshots", "spending",
+    "trial_log", "unseen", "unwritten", "warm_start", "watch", "winner", "wording", "work",
+    "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}
@@ -94,6 +95,7 @@ LIBRARY_HOMES = {
     "optuna": "optimization",
     "yaml": "units",
     "PIL": "data_file",
+    "ray": "on_ray",
 }
 
 
@@ -199,7 +201,7 @@ def test_public_names_are_where_they_are_said_to_be():
         # What is for the end: drawing, the page, the forest behind importances. MLflow is for when
         # the study has been checked.
         *(
-            (module, ("mlflow", "bokeh", "jinja2", "sklearn.ensemble"))
+            (module, ("mlflow", "bokeh", "jinja2", "ray", "sklearn.ensemble"))
             for module in ("pipeline.search", "pipeline.worker")
         ),
     ],

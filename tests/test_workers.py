@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import workers
 from pipeline.budget import Budget
+from pipeline.crew import End
 from pipeline.errors import ExitCode
 from pipeline.optimization import finished
 from pipeline.study_file import load_study
@@ -114,22 +115,32 @@ def test_two_workers_score_what_one_scores(home, tmp_path_factory):
 class Stub:
     """A worker that ends so often with its memory grown, and then for good."""
 
-    number, log, budget_over = 1, Path("log"), ""
+    name, log, is_waiting = "1", "log", False
 
     def __init__(self, n_renewals: int) -> None:
         self.n_left, self.n_starts, self.is_at_work = n_renewals, 0, True
-        self.ceiling_reached = n_renewals > 0
 
     def start(self) -> None:
         self.n_starts += 1
         self.n_left -= 1
-        self.ceiling_reached, self.is_at_work = self.n_left > 0, True
+        self.is_at_work = True
 
-    def ended(self) -> ExitCode | None:
+    def ended(self) -> End | None:
         if not self.is_at_work:
             return None
         self.is_at_work = False
-        return ExitCode.SUCCESS
+        return End(ExitCode.SUCCESS, {"ceiling_reached": self.n_left > 0})
+
+
+def session_for(heard: Heard) -> Any:
+    """Stand for a session in which no trial ever ends."""
+    return SimpleNamespace(
+        stop=None,
+        display=heard,
+        finished=SimpleNamespace(all=tuple),
+        spec=SimpleNamespace(budget=Budget()),
+        spending=SimpleNamespace(ended_by=""),
+    )
 
 
 @pytest.mark.parametrize(("is_over", "n_starts"), [(False, 9), (True, 0)])
@@ -140,14 +151,7 @@ def test_a_worker_that_has_grown_is_renewed_while_there_is_work_and_has_not_died
     monkeypatch.setattr(workers, "is_over", lambda session: is_over)
     heard, stub = Heard(), Stub(9)
     watch = SimpleNamespace(look=lambda: 0, before=())
-    session = SimpleNamespace(
-        stop=None,
-        display=heard,
-        finished=SimpleNamespace(all=tuple),
-        spec=SimpleNamespace(budget=Budget()),
-        spending=SimpleNamespace(ended_by=""),
-    )
-    workers._attend(cast(Any, [stub]), cast(Any, watch), cast(Any, session))
+    workers._attend(cast(Any, [stub]), cast(Any, watch), session_for(heard))
     assert stub.n_starts == n_starts
     assert heard.lines == ["worker 1 has grown too large: renewed"] * n_starts
 

@@ -68,9 +68,9 @@ def workers(turns: Turns, job: Job) -> None:
     turns.goes_on = True
     from pipeline.changes import with_options
     from pipeline.cli import search_options
+    from pipeline.crew import Crew
     from pipeline.search import search
     from pipeline.study_file import load_study
-    from pipeline.workers import Crew
 
     study = own_study(job.model, job.folder)
     options = search_options([str(study), f"--workers={job.n_workers}", f"--trials={job.n_trials}"])

@@ -149,6 +149,7 @@ def test_threads_are_set_before_a_loader_runs_tensorflow():
     code = """
 import keras, numpy as np, tensorflow as tf
 from pipeline import StudySpec
+from pipeline.machine import Share
 from pipeline.question import pose
 
 def load_data():
@@ -163,7 +164,8 @@ def build_model(params):
 spec = StudySpec(
     load_data=load_data, build_model=build_model, space={"learning_rate": 0.1, "max_epochs": 2}
 )
-print(pose(spec, n_workers=64).rows, tf.config.threading.get_intra_op_parallelism_threads())
+rows = pose(spec, share=Share(threads=1)).rows
+print(rows, tf.config.threading.get_intra_op_parallelism_threads())
 """
     done = subprocess.run(
         [sys.executable, "-c", code],

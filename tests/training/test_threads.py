@@ -104,7 +104,7 @@ def fails():
 
 question = pose(load_study(sys.argv[1]), measures=True)
 question.folder.mkdir(parents=True, exist_ok=True)
-question.record_threads(n_workers=1)
+question.record_threads()
 print(training.operation_threads(), question.found and question.found.setup.mode, in_a_copy(fails))
 """
 
