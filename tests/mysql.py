@@ -37,7 +37,7 @@ class MySQL(Database):
                     "mariadbd", "--no-defaults", f"--datadir={self._data}", f"--port={self.port}",
                     "--bind-address=127.0.0.1", f"--socket={self._folder / 'socket'}",
                     f"--pid-file={self._folder / 'pid'}", f"--init-file={self._folder / 'init'}",
-                    "--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve", *options,
+                    "--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve", *options,
                 ),
                 cwd=self._folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
             )  # fmt: skip
