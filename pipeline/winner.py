@@ -230,7 +230,7 @@ def saved(question: Question, best: TrialResult) -> Winner | None:
 
 def _read(question: Question) -> dict[str, Any]:
     """Return what `_save` wrote of the last winner; nothing where it did not, or otherwise."""
-    path = question.folder / "winner.json"
+    path = question.winner_file
     plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return plain if plain.get("format") == FORMAT else {}
 
@@ -249,7 +249,7 @@ def _save(winner: Winner, best: TrialResult, question: Question) -> None:
         "cut": winner.cut,
         "diverged": winner.diverged,
     }
-    write_whole(question.folder / "winner.json", json.dumps(plain).encode())
+    write_whole(question.winner_file, json.dumps(plain).encode())
 
 
 def _advance(
