@@ -21,11 +21,13 @@ from sqlalchemy import NullPool, create_engine, inspect, text
 
 from pipeline.errors import ExitCode
 from pipeline.optimization import read_study
+from pipeline.search import search
+from pipeline.study_file import load_study
 from tests.crew import COMMAND, until
+from tests.nodes import decided, folder_of
 from tests.object_store import BUCKET, SECRET, ObjectStore, running_object_store
 from tests.postgres import PASSWORD, Postgres
 from tests.server import ENVIRONMENT, Server
-from tests.test_nodes import decided, folder_of, tiny_at
 from tests.test_workers import study_in
 
 BY_SERVER = ("--artifacts-destination", f"s3://{BUCKET}/mlflow")
@@ -150,9 +152,7 @@ def ended(process, *codes):
 @pytest.fixture(scope="module")
 def alone(make_home):
     """Return the decision of a search in a folder, and how many epochs each trial has in MLflow."""
-    from pipeline.search import search
-
-    result = search(tiny_at(study_in(make_home("alone"))))
+    result = search(load_study(study_in(make_home("alone"))))
     n_epochs = {t.number: list(range(1, t.curves.n_epochs + 1)) for t in result.trials}
     n_epochs[result.best.number] = list(range(1, result.best.curves.n_epochs + 1))
     return json.loads(result.decision_path.read_text()), n_epochs
