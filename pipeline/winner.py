@@ -113,7 +113,8 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
     target = best.horizon
     session.display.say(f"trial {best.number} goes on, unstopped, to its horizon of {target} …")
     run_id = optimization.run_id_of(session.study, best.number)
-    run = session.run.start_trial(best.number, best.params, run_id=run_id)
+    n_logged = best.curves.n_epochs if best.curves else 0
+    run = session.run.start_trial(best.number, best.params, run_id=run_id, n_logged=n_logged)
     while True:
         outcome = _advance(lockstep, target, run, session, name, n_counted=best.n_fold_epochs)
         trial = _as_trained(best, lockstep, session)

@@ -144,6 +144,7 @@ def cluster_by_server(tmp_path, postgres):
 def ended(process, *codes):
     told, said = process.communicate(timeout=400)
     assert "Traceback" not in said, said
+    assert "Retrying" not in said, said
     found = json.loads(told)
     assert found["exit_code"] in (codes or (ExitCode.SUCCESS, ExitCode.UNDETERMINED)), said
     return found, said
@@ -212,12 +213,10 @@ def begun_nodes(cluster: Cluster, home: Path) -> list[subprocess.Popen[str]]:
     studies = [study_in(folder_of(home, name)) for name in ("one", "two")]
     patience = ("--store-patience", f"{PATIENCE_SECS}s")
     nodes = [cluster.search(study, *patience, start=SLOW) for study in studies]
-    name = None
 
     def n_finished() -> int:
-        nonlocal name
-        name = name or next((f.name for f in home.glob("*/mlruns/studies/tiny-*")), None)
         with contextlib.suppress(Exception):  # it is being made
+            (name,) = {folder.name for folder in home.glob("*/mlruns/studies/tiny-*")}
             return sum(t.state.is_finished() for t in read_study(cluster.optuna, name).trials)
         return 0
 
@@ -253,7 +252,6 @@ def test_what_each_node_kept_of_a_server_that_never_came_back_is_sent_by_each(
     nodes = begun_nodes(cluster, tmp_path)
     cluster.tracking.stop()
     (one, said), (two, said_too) = (ended(node, ExitCode.STORE_UNAVAILABLE) for node in nodes)
-    print(one, said, two, said_too)
     decision, n_epochs = alone
     answers = [told for told in (one, two) if told["decision"]]
     assert answers
