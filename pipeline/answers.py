@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,11 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import tracking
+from pipeline.addresses import tracking_uri_of
 from pipeline.curves import FoldCurves
 from pipeline.errors import BadInput, NoResult, unknown_name
 from pipeline.objective import Objective
 from pipeline.retention import RECORD
 from pipeline.study_file import find_study, home_of, load_study
+
+WINNER = "winner.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +42,7 @@ class Answer:
     @property
     def name(self) -> str:
         """The study's name and signature."""
-        return self.folder.name
+        return f"{self.values['study']}-{self.values['signature']}"
 
     @property
     def decided(self) -> datetime:
@@ -52,7 +57,7 @@ class Answer:
     @functools.cached_property
     def curves(self) -> FoldCurves | None:
         """The winner's fold curves; None where they are gone, or are those of another answer."""
-        path = self.folder / "winner.json"
+        path = self.folder / WINNER
         if not path.exists():
             return None
         winner = json.loads(path.read_text(encoding="utf-8"))
@@ -78,8 +83,9 @@ def answers_in(studies: Path) -> Iterator[Answer]:
 def found(text: str) -> Answer:
     """Return the answer that is meant.
 
-    text: a study's folder; or its name with its signature; or its run's id in MLflow; or a study, a
-        file or a name, for its latest answer, and with ~1, ~2, … for the ones before that
+    text: a study's folder; or its name with its signature; or its run's id in MLflow, also one of
+        another project in the store of MLFLOW_TRACKING_URI; or a study, a file or a name, for its
+        latest answer, and with ~1, ~2, … for the ones before that
     Raises NoResult for a study that has no answer yet, BadInput when nothing is of that name.
     """
     path = Path(text)
@@ -92,10 +98,22 @@ def found(text: str) -> Answer:
     for answer in here:
         if text in (answer.name, answer.values["run_id"]):
             return answer
+    if re.fullmatch("[0-9a-f]{32}", text) and (uri := tracking_uri_of(None)):
+        return _in_store(text, uri)
     study, separator, steps = text.partition("~")
     if separator and not steps.isdecimal():
         raise BadInput(f"an earlier answer must be STUDY~1, STUDY~2, …, got {text!r}")
     return _of_study(study, int(steps or 0), here)
+
+
+def _in_store(run_id: str, uri: str) -> Answer:
+    """Return the answer of a run whose study lies elsewhere, brought here."""
+    store = tracking.open_store(uri, Path.cwd())
+    folder = Path.cwd() / "mlruns" / "answers" / run_id
+    tracking.bring_files(store, run_id, (RECORD, WINNER), folder)
+    if not (folder / RECORD).exists():
+        raise NoResult(f"run {run_id} in {store.address} must have an answer, got no {RECORD}")
+    return Answer.read(folder)
 
 
 def _of_study(study: str, n_back: int, here: list[Answer]) -> Answer:

@@ -251,8 +251,12 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _open_store(home: Path) -> tracking.Store:
-    if not (home / "mlruns" / "mlflow.db").is_file():
-        raise BadInput(f"a project must have mlruns/mlflow.db, got {home}; name it with --project")
+    # A node that logs to a server has the latter alone.
+    if not any((home / "mlruns" / name).exists() for name in ("mlflow.db", "studies")):
+        raise BadInput(
+            f"a project must have mlruns/mlflow.db or mlruns/studies, got {home}; name it with "
+            "--project"
+        )
     return tracking.open_store(None, home)
 
 

@@ -60,10 +60,15 @@ class Question:
         return self.home / "mlruns" / "studies" / self.name
 
     @property
+    def winner_file(self) -> Path:
+        """Where the study keeps the winner's curves."""
+        return self.folder / "winner.json"
+
+    @property
     def answer_files(self) -> tuple[Path, ...]:
         """What the study keeps of its answer, in the order in which it is found."""
-        names = ("winner.json", "row_losses/winner.npz", "metrics/winner.npz", "decision.json")
-        return tuple(self.folder / name for name in names)
+        names = ("row_losses/winner.npz", "metrics/winner.npz", "decision.json")
+        return (self.winner_file, *(self.folder / name for name in names))
 
     def trial_files(self, number: int) -> tuple[Path, ...]:
         """Return where a trial that has a value lies, besides what Optuna knows of it."""

@@ -17,7 +17,8 @@ def complete_runs(session: Session) -> None:
     """
     run, n_completed = session.run, 0
     run.let_go()
-    unended = run.unended()
+    known = optimization.run_ids(session.study)
+    unended = run.unended(known)
     for trial in optimization.finished(session.study, session.spec):
         name = trial_name(trial.number)
         session.snapshots.drop(name)
@@ -26,6 +27,6 @@ def complete_runs(session: Session) -> None:
             continue
         session.end_run(trial)
         n_completed += 1
-    run.end_all_but(optimization.run_ids(session.study))
+    run.end_all_but(optimization.run_ids(session.study))  # others have begun some meanwhile
     if n_completed:
         session.display.say(f"{n_completed} run(s) of a killed process completed in MLflow")

@@ -148,8 +148,8 @@ def _stored(
     if not files and not logged.run_ids:
         return None
     # Not of the folder: a look at its lock would make it new.
-    used = [path.stat().st_mtime for path in (folder / "journal.log", folder / RECORD)
-            if path.exists()]  # fmt: skip
+    known = [path for path in (folder / "journal.log", folder / RECORD) if path.exists()]
+    used = [path.stat().st_mtime for path in known or files]
     return StoredStudy(
         name=name,
         signature=signature,

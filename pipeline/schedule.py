@@ -89,7 +89,10 @@ def _say(line: str) -> None:
 
 def environment() -> dict[str, str]:
     """Return the variables of every job; of this shell's, only those that change the search."""
-    carried = ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "MLFLOW_DISABLE_TELEMETRY")
+    carried = (
+        "MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "OPTUNA_STORAGE",
+        "MLFLOW_DISABLE_TELEMETRY",
+    )  # fmt: skip
     return {
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),

@@ -253,7 +253,7 @@ def answer(
         result = champion.registered(result, session)
         record = write_down(result, session)
     written = review.illustrated(result, session.study, record, say=session.display.say)
-    for file in (result.decision_path, *written.files):
+    for file in (result.decision_path, question.winner_file, *written.files):
         run.log_artifact(file)
     metrics, tags = tracking.study_summary(result, written.summary, run.run_id)
     run.log_metrics(metrics)

@@ -113,7 +113,8 @@ def _trained_on(best: TrialResult, kept: training.Kept | None, session: Session)
     target = best.horizon
     session.display.say(f"trial {best.number} goes on, unstopped, to its horizon of {target} …")
     run_id = optimization.run_id_of(session.study, best.number)
-    run = session.run.start_trial(best.number, best.params, run_id=run_id)
+    n_logged = best.curves.n_epochs if best.curves else 0
+    run = session.run.start_trial(best.number, best.params, run_id=run_id, n_logged=n_logged)
     while True:
         outcome = _advance(lockstep, target, run, session, name, n_counted=best.n_fold_epochs)
         trial = _as_trained(best, lockstep, session)
@@ -230,7 +231,7 @@ def saved(question: Question, best: TrialResult) -> Winner | None:
 
 def _read(question: Question) -> dict[str, Any]:
     """Return what `_save` wrote of the last winner; nothing where it did not, or otherwise."""
-    path = question.folder / "winner.json"
+    path = question.winner_file
     plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return plain if plain.get("format") == FORMAT else {}
 
@@ -249,7 +250,7 @@ def _save(winner: Winner, best: TrialResult, question: Question) -> None:
         "cut": winner.cut,
         "diverged": winner.diverged,
     }
-    write_whole(question.folder / "winner.json", json.dumps(plain).encode())
+    write_whole(question.winner_file, json.dumps(plain).encode())
 
 
 def _advance(

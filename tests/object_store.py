@@ -54,12 +54,12 @@ class ObjectStore:
         assert self._server._server is not None
         self._server._server.server_close()
 
-    def objects(self) -> dict[str, bytes]:
-        """Return everything in the bucket, by key."""
+    def objects(self, bucket: str = BUCKET) -> dict[str, bytes]:
+        """Return everything in a bucket, by key."""
         client = self.client
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
-        return {key: client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+        return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
 @contextmanager

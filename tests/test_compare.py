@@ -14,7 +14,7 @@ from pipeline.errors import BadInput, ExitCode, NoResult
 from pipeline.review import Comparison, in_words
 from pipeline.review.comparison import UNKNOWN
 from pipeline.search import search
-from tests.tiny_study import tiny, write_study
+from tests.tiny_study import runs_of, tiny, write_study
 
 FOLDS = np.array([1.0, 1.2, 1.4, 1.1, 1.3])
 RUN_ID = "0123456789abcdef0123456789abcdef"
@@ -150,6 +150,22 @@ def test_an_answer_is_found_by_folder_name_run_and_study(tmp_path, monkeypatch):
     }  # fmt: skip
     for name, meant in names.items():
         assert found(name).folder == meant.folder
+
+
+def test_a_run_of_another_project_is_found_in_the_store_that_it_was_logged_to(
+    home, make_home, monkeypatch
+):
+    result = search(tiny(home))
+    here = make_home("another")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlruns/mlflow.db")
+    run, _ = runs_of(home)
+    answer = found(run.info.run_id)
+    assert answer.name == f"tiny-{result.signature}"
+    assert answer.folder == here / "mlruns" / "answers" / run.info.run_id
+    assert np.array_equal(answer.curves.values, result.best.curves.values)
+    with pytest.raises(NoResult, match=f"run {RUN_ID} in sqlite.* must have an answer"):
+        found(RUN_ID)
 
 
 def test_what_is_not_found_is_said(tmp_path, monkeypatch):

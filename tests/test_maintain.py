@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -266,6 +267,19 @@ def test_a_folder_without_a_project_is_refused(tmp_path, capsys):
         assert main(maintain_options([*command, "--project", str(tmp_path)])) == 2
     assert "a project must have mlruns/mlflow.db" in capsys.readouterr().err
     assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_node_that_logs_to_a_server_removes_its_own_folders(home, capsys):
+    """It has no journal: when one of its studies was used, its files say."""
+    (home / "mlruns" / "mlflow.db").unlink()
+    for name, days in (("0" * 12, 1), ("1" * 12, 40), ("2" * 12, 50)):
+        metrics = home / "mlruns" / "studies" / f"tiny-{name}" / "metrics"
+        metrics.mkdir(parents=True)
+        os.utime(metrics, (used := time.time() - days * 86400, used))
+    assert maintain("clean", home, "--keep", "2", "--delete") == ExitCode.SUCCESS
+    assert "removed  tiny-222222222222: last used 1200 h" in capsys.readouterr().out
+    assert maintain("clean", home, "--older-than", "45d", "--delete") == ExitCode.SUCCESS
+    assert "removed 0 of 2 studies" in capsys.readouterr().out
 
 
 def test_a_file_that_is_no_journal_is_left_as_it_is(tmp_path: Path):

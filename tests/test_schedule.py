@@ -85,11 +85,15 @@ def test_a_unit_has_what_this_shell_would_let_the_search_find(tmp_path, capsys, 
     monkeypatch.setenv("PYTHONPATH", "beside")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://example.org")
     monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://example.org/optuna?user=search")
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "https://objects.example.org")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     monkeypatch.setenv("SECRET_TOKEN", "secret")
     unit = printed(capsys, write_study(tmp_path), "--slurm")
     exports = dict(re.findall(r"(?m)^export (\w+)=(.*)$", unit))
     assert exports["PYTHONPATH"] == f"{tmp_path / 'beside'}:{ROOT}"
     assert exports["MLFLOW_TRACKING_URI"] == "https://example.org"
+    assert exports["MLFLOW_S3_ENDPOINT_URL"] == "https://objects.example.org"
+    assert "AWS_SECRET_ACCESS_KEY" not in exports
     assert exports["OPTUNA_STORAGE"] == "'postgresql://example.org/optuna?user=search'"
     assert "secret" not in unit.lower()
     image = printed(capsys, "studies/tiny.py", "--kubernetes", *IMAGE)

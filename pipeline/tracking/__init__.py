@@ -22,7 +22,7 @@ import os
 # MLflow tells its makers what it is used for unless it is asked not to, before it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-from pipeline.tracking.artifacts import check_files
+from pipeline.tracking.artifacts import bring_files, check_files
 from pipeline.tracking.handover import Handover
 from pipeline.tracking.lookup import SIGNATURE_TAG, end_left_running, has_run
 from pipeline.tracking.models import (
@@ -78,6 +78,7 @@ __all__ = [
     "alive",
     "alone",
     "array_of",
+    "bring_files",
     "check_files",
     "checkpoints",
     "deleted_by_hand",

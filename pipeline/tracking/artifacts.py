@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadInput
 from pipeline.retry import is_passing, patiently
+from pipeline.tracking.lookup import find_trial
 from pipeline.tracking.store import Store, readable_errors, reason_of
 
 if TYPE_CHECKING:
@@ -24,6 +27,21 @@ def artifacts_of(store: Store, run_id: str) -> Any:
 
     uri = store.client.get_run(run_id).info.artifact_uri
     return get_artifact_repository(uri, tracking_uri=store.uri)
+
+
+def bring_files(store: Store, run_id: str, names: Sequence[str], folder: Path) -> None:
+    """Copy those of a run's files into a folder that it has; an unknown run has none.
+
+    Raises StoreUnavailable when the store fails.
+    """
+    with readable_errors(f"the files of run {run_id} in {store.address} cannot be read"):
+        if find_trial(store.client, "", run_id) is None:
+            return
+        files = artifacts_of(store, run_id)
+        there = {file.path for file in files.list_artifacts()}
+        for name in there.intersection(names):
+            folder.mkdir(parents=True, exist_ok=True)
+            files.download_artifacts(name, str(folder))
 
 
 def check_files(run: StudyRun) -> None:

@@ -51,9 +51,11 @@ class Handover:
         self._waiting: set[Path] = set()
         self._artifacts: Any = None
         self._patience_secs = self._run.writer.patience_secs if self._run else 0.0
-        self._writer = self._run and MetricWriter(
-            self._run.store.client, interval_secs=0.0, patience_secs=self._patience_secs
-        )
+        self._writer: MetricWriter | None = None
+        if self._run is not None:
+            self._writer = MetricWriter(
+                self._run.store.client, interval_secs=0.0, patience_secs=self._patience_secs
+            )
 
     @property
     def is_needed(self) -> bool:

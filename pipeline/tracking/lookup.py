@@ -162,6 +162,12 @@ def find_trial(client: MlflowClient, experiment_id: str, run_id: str) -> Run | N
     return None if run.info.lifecycle_stage == "deleted" else run
 
 
+def was_never_created(client: MlflowClient, experiment_id: str, run_id: str) -> bool:
+    """Whether a run has a local id alone: the process that should have created it died."""
+    is_local = run_id.startswith(LOCAL)
+    return is_local and id_of_local(client, experiment_id, run_id, deleted_too=True) is None
+
+
 def last_epoch_in(client: MlflowClient, run_id: str, mark: str = EPOCH_MARK) -> int:
     """Return the number of epochs that the run has whole; 0 when it has none.
 

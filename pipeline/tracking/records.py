@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,8 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED", "SCHEDULED"]
 # MLflow shows a metric's value at its largest step. A resumed trial may end at an earlier epoch
 # than it was interrupted at, so all summaries are at one step, and the last written is shown.
 SUMMARY_STEP = 0
+
+MAX_PARAM_CHARACTERS = 6000
 
 EPOCH_MARK = "learning_rate"
 """The metric that every epoch has, and its last: where it is stored, the whole epoch is."""
@@ -155,6 +157,14 @@ def storable_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 def storable_key(name: str) -> str:
     """Return a metric's or parameter's name with '_' for every character that MLflow refuses."""
     return re.sub(r"[^\w.\- ]", "_", name)
+
+
+def storable_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as MLflow takes them: names and texts."""
+    return {
+        storable_key(name): storable_text(str(value), MAX_PARAM_CHARACTERS)
+        for name, value in params.items()
+    }
 
 
 def storable_text(text: str, limit: int) -> str:

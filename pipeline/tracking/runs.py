@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,20 +19,20 @@ from pipeline.tracking.lookup import (
     ids_of,
     mend,
     unended_trials,
+    was_never_created,
 )
 from pipeline.tracking.moments import MOMENTS
 from pipeline.tracking.records import (
     SUMMARY_STEP,
     changed_params,
     digest_of,
-    storable_key,
     storable_metrics,
-    storable_text,
+    storable_params,
 )
 from pipeline.tracking.store import Store, readable_errors
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.tracking.unsent import Unsent
-from pipeline.tracking.updates import Artifact, DatasetUse, NewRun, Status, Texts
+from pipeline.tracking.updates import LOCAL, Artifact, DatasetUse, NewRun, Status, Texts
 from pipeline.tracking.views import LATEST, Views
 from pipeline.tracking.writer import MetricWriter
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-MAX_PARAM_CHARACTERS = 6000
 Kept = TypeVar("Kept")
 
 
@@ -156,12 +155,14 @@ class StudyRun:
         *,
         run_id: str | None = None,
         variant: str = "",
+        n_logged: int = 0,
     ) -> TrialRun:
         """Create a trial's run, or reopen the one of an interrupted trial.
 
         run_id: of the interrupted trial; epochs that are in it already are not logged again. If it
             was deleted meanwhile, a new run is created
         variant: what tells a run of changed parameters from the trial's own
+        n_logged: epochs that are in the run of a finished trial, or kept for it by another process
         A store that is away for now is not waited for: the run gets a local id, and is created when
         the store is back. Raises StoreUnavailable when it fails for good.
         """
@@ -170,8 +171,8 @@ class StudyRun:
             self.writer.update(Status(trial.run_id, "RUNNING"))
             return trial
         with readable_errors(f"the run of trial {number} cannot be opened in {self.store.address}"):
-            trial, logged = self._opened(number, run_id, variant)
-        missing = {k: v for k, v in _storable_params(params).items() if k not in logged}
+            trial, logged = self._opened(number, run_id, variant, n_logged)
+        missing = {k: v for k, v in storable_params(params).items() if k not in logged}
         self.writer.update(Texts(trial.run_id, params=missing))
         self._trials[trial.run_id] = trial
         return trial
@@ -243,12 +244,14 @@ class StudyRun:
         """Queue metrics of the study's run."""
         self.writer.put(self.run_id, storable_metrics(metrics), step)
 
-    def unended(self) -> set[str]:
-        """Return the trials' runs that are not marked as ended, by each id that they may have."""
+    def unended(self, known: Collection[str]) -> set[str]:
+        """Return those of the trials' runs, by ids, that have not ended or were never created."""
 
         def read() -> set[str]:
-            ids = (self.experiment_id, self.run_id)
-            return set().union(*map(ids_of, unended_trials(self.store.client, *ids)))
+            client, experiment_id = self.store.client, self.experiment_id
+            left = set().union(*map(ids_of, unended_trials(client, experiment_id, self.run_id)))
+            left |= {each for each in known if was_never_created(client, experiment_id, each)}
+            return left.intersection(known)
 
         with readable_errors(f"the study's runs cannot be read in {self.store.address}"):
             return patiently(read, patience_secs=self.writer.patience_secs)
@@ -273,12 +276,14 @@ class StudyRun:
         self.writer.flush()
 
     def _opened(
-        self, number: int, run_id: str | None, variant: str
+        self, number: int, run_id: str | None, variant: str, n_logged: int
     ) -> tuple[TrialRun, Mapping[str, str]]:
         """Return a trial's run, and the parameters that it has already."""
         tags = {**_context_tags(), PARENT_TAG: self.run_id, "trial": str(number)}
         name = f"trial {number:03d}" + (f", {variant}" if variant else "")
         new = NewRun.now(self.experiment_id, name, tags)
+        if run_id and run_id.startswith(LOCAL):  # another node may be about to send it
+            new = replace(new, run_id=run_id)
         client = self.store.client
         # Training goes on without waiting; only what is in an interrupted run must be known.
         patience_secs = self.writer.patience_secs if run_id else 0.0
@@ -296,15 +301,18 @@ class StudyRun:
         except Exception as error:
             if not is_passing(error) or self.writer.unsent is None:
                 raise
+        if run_id and n_logged and run_id != new.run_id:  # it is there, though it cannot be asked
+            self.writer.update(Status(run_id, "RUNNING"))
+            return TrialRun(run_id, self.writer, n_logged), {}
         self.writer.update(new)
-        return TrialRun(new.run_id, self.writer), {}
+        return TrialRun(new.run_id, self.writer, n_logged), {}
 
 
 def _describe(
     client: MlflowClient, run: Run, params: Mapping[str, str], tags: Mapping[str, str]
 ) -> None:
     """Log a session's parameters and tags on a run that may have some already."""
-    wanted = _storable_params(params)
+    wanted = storable_params(params)
     logged = run.data.params
     latest = changed_params(logged, wanted)
     # Changed once and now changed back: the tag must not go on saying otherwise.
@@ -335,10 +343,3 @@ def _context_tags() -> Mapping[str, str]:
     from mlflow.tracking.context.registry import resolve_tags
 
     return dict(resolve_tags())
-
-
-def _storable_params(params: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        storable_key(name): storable_text(str(value), MAX_PARAM_CHARACTERS)
-        for name, value in params.items()
-    }

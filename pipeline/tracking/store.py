@@ -216,6 +216,8 @@ def _open_server(uri: str) -> Store:
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # A file that nodes hand to each other needs none.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # A warning for each call that is tried again; who does so here says it, once.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     address = mask_password(uri)
     with (
         readable_errors(f"the tracking server {address} cannot be used"),

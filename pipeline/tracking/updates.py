@@ -213,8 +213,13 @@ def of_plain(plain: Mapping[str, Any]) -> Update:
     return KINDS[values.pop("kind")](**values)
 
 
-def id_of_local(client: MlflowClient, experiment_id: str, local_id: str) -> str | None:
+def id_of_local(
+    client: MlflowClient, experiment_id: str, local_id: str, *, deleted_too: bool = False
+) -> str | None:
     """Return the real id of a run that was created late, None while it is not."""
+    from mlflow.entities import ViewType
+
     query = f"tags.`{LOCAL_ID_TAG}` = '{local_id}'"
-    found = client.search_runs([experiment_id], query, max_results=1)
+    among = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY
+    found = client.search_runs([experiment_id], query, among, max_results=1)
     return str(found[0].info.run_id) if found else None

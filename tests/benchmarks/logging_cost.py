@@ -3,27 +3,28 @@
     python tests/benchmarks/logging_cost.py
     python tests/benchmarks/logging_cost.py --way log_batch
     python tests/benchmarks/logging_cost.py --way each-epoch --trials 10
+    python tests/benchmarks/logging_cost.py --tracking-uri http://127.0.0.1:5000 --trials 10
     python tests/benchmarks/logging_cost.py --table
 
-Trials of made-up metrics go into a new SQLite store as fast as they are handed over: nothing is
-trained. `program` is this program's writer. `log_batch` is the same with all of them given to
-MLflow's `log_batch`, as where the store is no SQLite file. `each-epoch` is a call of it after every
-epoch, while the search waits. `caller` is what of that the search's own thread spends, `processor`
-what all threads do. The last figure is what is in the store at the end.
+Trials of made-up metrics go into a new SQLite store, or with `--tracking-uri` into a new experiment
+of a server, as fast as they are handed over: nothing is trained. `program` is this program's
+writer. `log_batch` is the same with all of them given to MLflow's `log_batch`, as where the store
+is no SQLite file. `each-epoch` is a call of it after every epoch, while the search waits. `caller`
+is what of that the search's own thread spends, `processor` what all threads of this process do. The
+last figure is what is in the store at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
+from uuid import uuid4
 
 import numpy as np
 
@@ -72,12 +73,14 @@ class Cost:
         )
 
 
-def logged(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -> float:
+def logged(
+    store: Store, experiment: str, epochs: Sequence[dict[str, float]], n_trials: int
+) -> float:
     """Log as a search does; return the seconds of the calling thread, when all is stored."""
     caller_secs = 0.0
     with tracking.MetricWriter(store.client) as writer:
         study = tracking.StudyRun.open(
-            store, writer, experiment="cost", signature="0a1b2c3d4e5f", tags={}, params={}
+            store, writer, experiment=experiment, signature="0a1b2c3d4e5f", tags={}, params={}
         )
         for number in range(n_trials):
             start = time.perf_counter()
@@ -90,11 +93,13 @@ def logged(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -> f
     return caller_secs
 
 
-def logged_after_each(store: Store, epochs: Sequence[dict[str, float]], n_trials: int) -> float:
+def logged_after_each(
+    store: Store, experiment: str, epochs: Sequence[dict[str, float]], n_trials: int
+) -> float:
     """Log as most people do, one call an epoch; return the seconds, all of the calling thread."""
     from mlflow.entities import Metric
 
-    experiment_id, start = store.client.create_experiment("cost"), time.perf_counter()
+    experiment_id, start = store.client.create_experiment(experiment), time.perf_counter()
     for _ in range(n_trials):
         run_id = store.client.create_run(experiment_id).info.run_id
         for n_epochs, metrics in enumerate(epochs, start=1):
@@ -105,30 +110,47 @@ def logged_after_each(store: Store, epochs: Sequence[dict[str, float]], n_trials
     return time.perf_counter() - start
 
 
-def cost_of(n_trials: int, n_epochs: int, n_metrics: int, way: str = "program") -> Cost:
-    """Log so many epochs a trial in a new store; return what it took. way: one of WAYS"""
+def cost_of(
+    n_trials: int,
+    n_epochs: int,
+    n_metrics: int,
+    way: str = "program",
+    tracking_uri: str | None = None,
+) -> Cost:
+    """Log so many epochs a trial; return what it took.
+
+    way: one of WAYS
+    tracking_uri: of a server; None is a new SQLite file
+    """
+    experiment = f"cost {uuid4().hex}"
     random = np.random.default_rng(0)
     keys = [f"fold_{i // 4}/metric_{i % 4}" for i in range(n_metrics)]
     epochs = [dict(zip(keys, row, strict=True)) for row in random.random((n_epochs, n_metrics))]
     with tempfile.TemporaryDirectory() as folder:
-        store = tracking.open_store(None, Path(folder))
+        store = tracking.open_store(tracking_uri, Path(folder))
         start, processor = time.perf_counter(), time.process_time()
         if way == "each-epoch":
-            caller_secs = logged_after_each(store, epochs, n_trials)
+            caller_secs = logged_after_each(store, experiment, epochs, n_trials)
         elif way == "log_batch":
             with mock.patch.object(together, "_database_of", return_value=None):
-                caller_secs = logged(store, epochs, n_trials)
+                caller_secs = logged(store, experiment, epochs, n_trials)
         else:
-            caller_secs = logged(store, epochs, n_trials)
+            caller_secs = logged(store, experiment, epochs, n_trials)
         secs, processor_secs = time.perf_counter() - start, time.process_time() - processor
-        return Cost(secs, caller_secs, processor_secs, n_stored(store))
+        return Cost(secs, caller_secs, processor_secs, n_stored(store, experiment))
 
 
-def n_stored(store: Store) -> int:
+def n_stored(store: Store, experiment: str) -> int:
     """Return how many values of the epochs' metrics are in the store."""
-    with closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"))) as database:
-        query = "SELECT count(*) FROM metrics WHERE key LIKE 'fold_%/metric_%'"
-        return int(database.execute(query).fetchone()[0])
+    client = store.client
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return sum(
+        len(client.get_metric_history(run.info.run_id, key))
+        for run in client.search_runs([found.experiment_id])
+        for key in run.data.metrics
+        if "/metric_" in key
+    )
 
 
 def main() -> int:
@@ -137,6 +159,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=100, help="of a trial")
     parser.add_argument("--metrics", type=int, default=20, help="of an epoch")
+    parser.add_argument("--tracking-uri", metavar="URI", help="of a server that runs")
     parser.add_argument("--way", choices=WAYS, default=WAYS[0])
     parser.add_argument("--table", action="store_true", help="all of the sizes and ways of SIZES")
     options = parser.parse_args()
@@ -153,7 +176,7 @@ def main() -> int:
     size = (options.trials, options.epochs, options.metrics)
     if min(size) < 1:
         parser.error("--trials, --epochs and --metrics must be ≥ 1")
-    cost = cost_of(*size, way=options.way)
+    cost = cost_of(*size, way=options.way, tracking_uri=options.tracking_uri)
     print(f"{options.trials} trials of {options.epochs} epochs of {options.metrics} metrics:")
     print(cost.in_words())
     return int(cost.n_stored != np.prod(size))

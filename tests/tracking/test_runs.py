@@ -1,5 +1,6 @@
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from pipeline.errors import BadInput, StoreUnavailable
 from pipeline.results import Outcome
 from pipeline.tracking.records import epoch_metrics
 from pipeline.tracking.runs import StudyRun
-from pipeline.tracking.updates import LOCAL_ID_TAG
+from pipeline.tracking.unsent import Unsent
+from pipeline.tracking.updates import LOCAL, LOCAL_ID_TAG, NewRun
 from pipeline.tracking.writer import MetricWriter
 
 
@@ -341,11 +343,28 @@ def test_runs_that_pause_or_were_interrupted_have_not_ended(open_study, trial_re
         trial = study.start_trial(number, {})
         if outcome is not None:
             trial.end(trial_result(outcome), objective)
-        if outcome not in (Outcome.COMPLETED, Outcome.FAILED):
+        if outcome in (Outcome.COMPLETED, Outcome.FAILED):
+            ended = trial.run_id
+        else:
             left.add(trial.run_id)
     study.flush()
-    runs = {run_id: study.store.client.get_run(run_id) for run_id in left}
-    assert study.unended() == left | {run.data.tags[LOCAL_ID_TAG] for run in runs.values()}
+    assert study.unended([*left, ended]) == left
+    client = study.store.client
+    left = {client.get_run(each).data.tags[LOCAL_ID_TAG] for each in left}
+    assert study.unended([*left, ended]) == left  # by their local ids
+
+
+def test_a_run_that_a_dead_process_did_not_create_is_created_once(store, open_study):
+    """The store was away when its trial ended. Were the process alive, it would send the same."""
+    study, local_id = open_study(), f"{LOCAL}0"
+    queued = NewRun(local_id, study.experiment_id, "trial 000", {"trial": "0"}, 1)
+    assert study.unended([local_id]) == {local_id}
+    run_id = study.start_trial(0, {}, run_id=local_id).run_id
+    assert queued.send(store.client, local_id) == run_id
+    study.end_all_but([])
+    assert study.unended([local_id]) == {local_id}  # it was killed
+    store.client.delete_run(run_id)
+    assert not study.unended([local_id])  # whoever deleted it does not want it back
 
 
 def test_a_run_that_is_known_by_its_local_id_is_not_taken_for_a_dead_ones(store, open_study):
@@ -356,3 +375,22 @@ def test_a_run_that_is_known_by_its_local_id_is_not_taken_for_a_dead_ones(store,
     local_id = client.get_run(ids[0]).data.tags[LOCAL_ID_TAG]
     study.end_all_but([local_id])
     assert [client.get_run(each).info.status for each in ids] == ["RUNNING", "KILLED"]
+
+
+def test_another_nodes_run_goes_on_while_the_store_is_away(store, open_study, tmp_path):
+    """The winner was trained there. It has one run, and each epoch once."""
+    with MetricWriter(store.client, unsent=Unsent(tmp_path, store.address)) as writer:
+        there = replace(open_study(), writer=writer)
+        run_id = log_epochs(there.start_trial(0, {}), 1, 2)
+        there.flush()
+        here = replace(there, _trials={})
+        writer.is_away = True
+        assert log_epochs(here.start_trial(0, {}, run_id=run_id, n_logged=2), 1, 2, 3) == run_id
+    history = store.client.get_metric_history(run_id, "val_loss_mean")
+    assert [point.step for point in history] == [1, 2, 3]
+
+
+def log_epochs(trial, *numbers):
+    for number in numbers:
+        trial.log_epoch(number, epoch_metrics(["val_loss"], np.array([[1.0]]), 0.01))
+    return trial.run_id
