@@ -31,9 +31,9 @@ def question_with(record, tmp_path, **fields):
 def test_a_study_keeps_the_threads_that_it_began_with(record, threads, operation_threads, tmp_path):
     question = question_with(record, tmp_path)
     assert question.is_new is (record is None)
-    assert (question.threads_for(1), question.operation_threads) == (threads, operation_threads)
+    assert (question.threads_for(None), question.operation_threads) == (threads, operation_threads)
 
 
 def test_threads_that_are_set_are_obeyed(tmp_path):
     question = question_with("4 2", tmp_path, threads=8, operation_threads=3)
-    assert (question.threads_for(1), question.operation_threads) == (8, 3)
+    assert (question.threads_for(None), question.operation_threads) == (8, 3)

@@ -20,7 +20,7 @@ from pipeline.crew import Crew, End
 from pipeline.errors import BadInput, ExitCode, StoreUnavailable
 from pipeline.on_ray.actor import about_node, handed_on
 from pipeline.on_ray.places import Node, placed
-from pipeline.optimization import finished, read_study
+from pipeline.optimization import begun, finished, read_study
 from pipeline.study_file import load_study
 from tests.crew import ROOT, is_being_trained, searching, stored, until
 from tests.kill import FIELDS, answer_in, finish
@@ -330,7 +330,7 @@ def test_what_was_trained_on_a_node_that_is_lost_goes_on_elsewhere(home, databas
         options = ["--storage", database, "--store-patience", "2s", "--ray", cluster.address]
         with searching(study, "--workers", "2", *options) as search:
             two_at_work(search, home)
-            until(lambda: len(at_work_in(database, alone[0]["signature"])) == 2)
+            until(lambda: len(begun_in(database, alone[0]["signature"])) == 2)
             cluster.remove_node(node, allow_graceful=False)
             told, said = ended(search)
     assert told["exit_code"] in ANSWERED
@@ -338,10 +338,10 @@ def test_what_was_trained_on_a_node_that_is_lost_goes_on_elsewhere(home, databas
     assert_as_alone(home, alone)
 
 
-def at_work_in(database, signature):
-    """Return the numbers of the trials that are trained at once."""
+def begun_in(database, signature):
+    """Return the trials that are trained at once."""
     with contextlib.suppress(Exception):  # it is being made
-        return is_being_trained(read_study(database, f"tiny-{signature}"))
+        return begun(read_study(database, f"tiny-{signature}"))
     return []
 
 

@@ -5,6 +5,7 @@ Nothing heavy is imported before the worker has its environment.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.batch import WORKER_GRACE_SECS, StopRequest
+from pipeline.cli_jobs import worker_options
+from pipeline.ending import Ending, ending_of
 
 HANDED_ON = ("KERAS_", "TF_", "XLA_", "OMP_NUM_THREADS")
 """Beginnings of the variables that a worker has as the head has them: they change bits."""
@@ -101,23 +104,18 @@ class Worker:
         works whom it does not watch.
         """
         self._begun.wait()
-        from pipeline.cli_jobs import worker_options
-        from pipeline.ending import ending_of
-        from pipeline.machine import ceiling_mb
-
-        job = self._job
         self._say_in_log()
+        options = worker_options(self._job.arguments)
+        return ending_of(lambda facts: self._worked(options), options).as_plain("worker", 0.0)
+
+    def _worked(self, options: argparse.Namespace) -> Ending:
         self._take_environment()
-        options = worker_options(job.arguments)
-        options.memory_limit, options.until = ceiling_mb(job.n_on_a_node), self._until
+        from pipeline.machine import ceiling_mb
+        from pipeline.progress import Lines
+        from pipeline.worker import worked
 
-        def worked(facts: dict[str, Any]) -> Any:
-            from pipeline.progress import Lines
-            from pipeline.worker import worked
-
-            return worked(options, Lines(), self._stop)
-
-        return ending_of(worked, options).as_plain("worker", seconds=0.0)
+        options.until, options.memory_limit = self._until, ceiling_mb(self._job.n_on_a_node)
+        return worked(options, Lines(), self._stop)
 
     def _take_environment(self) -> None:
         os.chdir(self._job.folder)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pipeline.optimization import read_study
 
-N_TRIALS, N_EPOCHS, N_FOLDS = 40, 60, 3
+N_TRIALS, N_EPOCHS, N_FOLDS = 24, 60, 3
 STUDY = f"""
 from optuna.distributions import FloatDistribution
 from optuna.pruners import NopPruner
