@@ -167,6 +167,7 @@ def test_the_other_driver_of_mysql_serves_as_well(mysql, make_spec):
     spec = make_spec()
     proposal = next_proposal(open_study(address, "study", spec), spec)
     proposal.report(1, 0.1 + 0.2, horizon_free=True)
+    proposal._reports.flush()
     proposal.write_note("long", "x" * 100_000)
     (trial,) = open_study(address, "study", spec).trials
     assert (trial.intermediate_values, len(trial.user_attrs["long"])) == ({1: 0.1 + 0.2}, 100_000)
@@ -195,6 +196,8 @@ def test_a_node_whose_clock_is_another_one_is_named(minutes, database, monkeypat
     with pytest.raises(BadInput, match=rf"the clock of node-7 must .* (600|599|601) s {way}"):
         check_server(database, 0.0, clock=lambda: datetime.now(UTC) + off)
     check_server(database, 0.0, clock=lambda: datetime.now(UTC) + off / 20)
+    slow = iter([datetime.now(UTC), datetime.now(UTC) + timedelta(minutes=3)])
+    check_server(database, 0.0, clock=lambda: next(slow))
 
 
 @pytest.mark.parametrize(
