@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.errors import BadInput
 from pipeline.retry import is_passing, patiently
 
 
@@ -26,7 +27,14 @@ class FakeTime:
         Exception("('Connection aborted.', ConnectionResetError(104, 'reset by peer'))"),
         Exception("too many 503 error responses"),
         Exception("API request to endpoint /x failed with error code 500 != 200."),
-        Exception("FATAL: sorry, too many connections already"),
+        Exception("FATAL:  sorry, too many clients already"),
+        Exception("FATAL:  remaining connection slots are reserved for roles with SUPERUSER"),
+        Exception("FATAL:  the database system is starting up"),
+        Exception("terminating connection due to administrator command"),
+        Exception("deadlock detected"),
+        Exception("(1040, 'Too many connections')"),
+        Exception("(1053, 'Server shutdown in progress')"),
+        Exception("(1213, 'Deadlock found when trying to get lock; try restarting transaction')"),
         Exception("Lost connection to MySQL server during query"),
         Exception('Could not connect to the endpoint URL: "http://127.0.0.1:9000/bucket/key"'),
         Exception("An error occurred (503) when calling PutObject (reached max retries: 4): Slow"),
@@ -74,6 +82,12 @@ def test_it_is_tried_until_it_works_with_longer_pauses_and_said_once():
     assert got == "done"
     assert attempts == [0, 0.5, 1.5, 3.5, 7.5, 15.5]
     assert said == ["away; trying again for 60 s …"]
+
+
+def test_what_was_found_to_be_bad_input_does_not_pass():
+    error = BadInput("Can't connect to MySQL server on 'nowhere' (Name or service not known)")
+    error.__cause__ = ConnectionError()
+    assert not is_passing(error)
 
 
 @pytest.mark.parametrize("patience", [0, 30])

@@ -89,7 +89,15 @@ def errors_of_trial() -> Iterator[None]:
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def tried_again(storage: PatientStorage, *args: Any, **options: Any) -> Any:
-        return storage.tried(lambda: method(storage, *args, **options))
+        try:
+            return storage.tried(lambda: method(storage, *args, **options))
+        except KeyError as error:
+            if method.__name__ == "get_study_id_from_name":  # there is none of this name yet
+                raise
+            raise StoreUnavailable(
+                "the study's storage has lost what was written to it, as a server does that does "
+                "not wait for its disk and dies; start the same command: what is there is kept"
+            ) from error
 
     return tried_again
 
@@ -107,33 +115,30 @@ class PatientStorage(RDBStorage):
         """Let Optuna's `ask` not warn that it records none: `heartbeats.py` does."""
         return None
 
+    @_patient
     def set_intermediate_values(self, trial_id: int, values: Mapping[int, float]) -> None:
         """Store the means at these steps of a trial, which Optuna would do one by one.
 
         Those of a step that is there stay: the trial was trained twice, to the same bits.
         """
         kind = models.TrialIntermediateValueModel
-
-        def store() -> None:
-            with _create_scoped_session(self.scoped_session, True) as session:
-                trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session)
-                self.check_trial_is_updatable(trial_id, trial.state)
-                there = set(session.scalars(select(kind.step).where(kind.trial_id == trial_id)))
-                rows = []
-                for step in values.keys() - there:
-                    stored, value_type = kind.intermediate_value_to_stored_repr(values[step])
-                    rows.append(
-                        {
-                            "trial_id": trial_id,
-                            "step": step,
-                            "intermediate_value": stored,
-                            "intermediate_value_type": value_type,
-                        }
-                    )
-                if rows:
-                    session.execute(insert(kind), rows)
-
-        self.tried(store)
+        with _create_scoped_session(self.scoped_session, True) as session:
+            trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session)
+            self.check_trial_is_updatable(trial_id, trial.state)
+            there = set(session.scalars(select(kind.step).where(kind.trial_id == trial_id)))
+            rows = []
+            for step in values.keys() - there:
+                stored, value_type = kind.intermediate_value_to_stored_repr(values[step])
+                rows.append(
+                    {
+                        "trial_id": trial_id,
+                        "step": step,
+                        "intermediate_value": stored,
+                        "intermediate_value_type": value_type,
+                    }
+                )
+            if rows:
+                session.execute(insert(kind), rows)
 
     def tried(self, action: Callable[[], Any]) -> Any:
         """Return what an action on the database returns. Raises StoreUnavailable."""
@@ -206,9 +211,10 @@ def check_server(
 def _check_clock(server: Server, connection: Connection, clock: Callable[[], datetime]) -> None:
     before = clock()
     theirs = server.now(connection)
-    mine = before + (clock() - before) / 2
+    half = (clock() - before) / 2  # the answer may have been slow, there or back
+    mine = before + half
     difference = (mine - theirs).total_seconds()
-    if abs(difference) > MAX_CLOCK_DIFFERENCE_SECS:
+    if abs(difference) > MAX_CLOCK_DIFFERENCE_SECS + half.total_seconds():
         raise BadInput(
             f"the clock of {platform.node()} must be within {MAX_CLOCK_DIFFERENCE_SECS:g} s of the "
             f"database server's, got {mine:%Y-%m-%d %H:%M:%S} UTC here and "

@@ -159,6 +159,35 @@ def test_a_user_who_may_only_read_is_told_before_anything_is_written(database, s
     ] == ["study"]
 
 
+@pytest.mark.long
+def test_the_other_driver_of_mysql_serves_as_well(mysql, make_spec):
+    pytest.importorskip("MySQLdb", reason="mysqlclient must be installed")
+    address = mysql.new_database().replace("mysql:", "mysql+mysqldb:")
+    check_server(address, 0.0)
+    spec = make_spec()
+    proposal = next_proposal(open_study(address, "study", spec), spec)
+    proposal.report(1, 0.1 + 0.2, horizon_free=True)
+    proposal._reports.flush()
+    proposal.write_note("long", "x" * 100_000)
+    (trial,) = open_study(address, "study", spec).trials
+    assert (trial.intermediate_values, len(trial.user_attrs["long"])) == ({1: 0.1 + 0.2}, 100_000)
+    one, two = (StudyLock(address, "tiny", "a") for _ in range(2))
+    assert one.acquire()
+    assert not two.acquire()
+    assert "(host, process), since 2" in two.holder()
+
+
+def test_a_server_that_has_lost_a_trial_is_an_error_that_says_so(database, server, make_spec):
+    spec = make_spec()
+    study = open_study(database, "study", spec)
+    proposal = next_proposal(study, spec)
+    for table in ("trial_params", "trials"):
+        server.execute(f"DELETE FROM {table}", database.rpartition("/")[2])
+    with pytest.raises(StoreUnavailable, match="has lost what was written to it"):
+        proposal.write_note("kept", 1)
+    assert next_proposal(open_study(database, "study", spec), spec).params == proposal.params
+
+
 @pytest.mark.parametrize("minutes", [10, -10])
 def test_a_node_whose_clock_is_another_one_is_named(minutes, database, monkeypatch):
     monkeypatch.setattr("platform.node", lambda: "node-7")
@@ -167,6 +196,8 @@ def test_a_node_whose_clock_is_another_one_is_named(minutes, database, monkeypat
     with pytest.raises(BadInput, match=rf"the clock of node-7 must .* (600|599|601) s {way}"):
         check_server(database, 0.0, clock=lambda: datetime.now(UTC) + off)
     check_server(database, 0.0, clock=lambda: datetime.now(UTC) + off / 20)
+    slow = iter([datetime.now(UTC), datetime.now(UTC) + timedelta(minutes=3)])
+    check_server(database, 0.0, clock=lambda: next(slow))
 
 
 @pytest.mark.parametrize(
