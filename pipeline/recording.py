@@ -118,6 +118,11 @@ class Stores:
         return None
 
     @property
+    def is_server(self) -> bool:
+        """Whether Optuna's is one on which nodes meet that need not share a folder."""
+        return self._server is not None
+
+    @property
     def _server(self) -> str | None:
         """The storage, if it is a server on which nodes can meet."""
         storage = storage_of(self.storage)
@@ -139,21 +144,39 @@ def joining(
     store = stores.tracking_for(question, say=display.say)
     unsent = tracking.Unsent.of_worker(question.folder, store.address)
     patience_secs = stores.patience_secs
-    with tracking.MetricWriter(store.client, unsent=unsent, patience_secs=patience_secs) as writer:
-        names = {"experiment": question.spec.name, "signature": question.signature}
-        alone = fold_alone(question)
-        start = time.monotonic()
-        while (run := tracking.StudyRun.join(store, writer, **names, fold_alone=alone)) is None:
-            stop.raise_if_asked()
-            waited = time.monotonic() - start
-            # Until then what is written may be of the holder before.
-            if waited > nodes.INTRODUCTION_SECS and (wrong := nodes.run_elsewhere(study, store)):
-                raise wrong
-            if waited > max(patience_secs, 2 * nodes.INTRODUCTION_SECS):
-                raise StoreUnavailable(f"{store.address} has no run of this study to join")
-            time.sleep(POLL_SECS)
-        tracking.check_files(run)
-        yield run
+    writer = tracking.MetricWriter(store.client, unsent=unsent, patience_secs=patience_secs)
+    try:
+        with writer:
+            run = _joined(stores, store, writer, question, study, stop)
+            tracking.check_files(run)
+            yield run
+    finally:
+        # In a common folder its holder takes it over, and says what becomes of it.
+        if writer.left_behind and stores.is_server:
+            display.say(writer.left_behind)
+
+
+def _joined(
+    stores: Stores,
+    store: tracking.Store,
+    writer: tracking.MetricWriter,
+    question: Question,
+    study: Any,
+    stop: StopRequest,
+) -> tracking.StudyRun:
+    """Return the run that another process holds, when that has opened it."""
+    names = {"experiment": question.spec.name, "signature": question.signature}
+    alone, start = fold_alone(question), time.monotonic()
+    while (run := tracking.StudyRun.join(store, writer, **names, fold_alone=alone)) is None:
+        stop.raise_if_asked()
+        waited = time.monotonic() - start
+        # Until then what is written may be of the holder before.
+        if waited > nodes.INTRODUCTION_SECS and (wrong := nodes.run_elsewhere(study, store)):
+            raise wrong
+        if waited > max(stores.patience_secs, 2 * nodes.INTRODUCTION_SECS):
+            raise StoreUnavailable(f"{store.address} has no run of this study to join")
+        time.sleep(POLL_SECS)
+    return run
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import NullPool, create_engine, inspect, text
 
+from pipeline.answers import found
 from pipeline.errors import ExitCode
 from pipeline.optimization import read_study
 from pipeline.search import search
@@ -145,9 +146,9 @@ def ended(process, *codes):
     told, said = process.communicate(timeout=400)
     assert "Traceback" not in said, said
     assert "Retrying" not in said, said
-    found = json.loads(told)
-    assert found["exit_code"] in (codes or (ExitCode.SUCCESS, ExitCode.UNDETERMINED)), said
-    return found, said
+    end = json.loads(told)
+    assert end["exit_code"] in (codes or (ExitCode.SUCCESS, ExitCode.UNDETERMINED)), said
+    return end, said
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,7 @@ def assert_no_secret(cluster: Cluster, home: Path, *said: str) -> None:
 
 
 @pytest.mark.long
-def test_all_that_two_nodes_make_is_in_the_servers(tmp_path, cluster, alone):
+def test_all_that_two_nodes_make_is_in_the_servers(tmp_path, cluster, alone, monkeypatch):
     studies = [study_in(folder_of(tmp_path, name)) for name in ("one", "two")]
     options = ("--register", "--keep-checkpoints", "2")
     nodes = [cluster.search(study, *options) for study in studies]
@@ -206,6 +207,17 @@ def test_all_that_two_nodes_make_is_in_the_servers(tmp_path, cluster, alone):
     models = client.search_logged_models([client.get_run(run_id).info.experiment_id])
     assert sum(model.name == "model" for model in models) == 1
     assert sum(model.name.startswith("trial_") for model in models) == 2
+
+    monkeypatch.chdir(folder_of(tmp_path, "elsewhere"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", cluster.tracking_uri)
+    assert found(run_id).values == one["decision"]
+    clean = cluster.run(
+        "pipeline.maintain", "clean", "--keep", "1", "--project", "one", cwd=tmp_path
+    )
+    assert "would remove 0 of 1 studies" in clean.stdout, clean.stderr
+    assert (
+        cluster.run("pipeline.maintain", "upload", "--project", "two", cwd=tmp_path).returncode == 0
+    )
 
 
 def begun_nodes(cluster: Cluster, home: Path) -> list[subprocess.Popen[str]]:
@@ -255,6 +267,8 @@ def test_what_each_node_kept_of_a_server_that_never_came_back_is_sent_by_each(
     decision, n_epochs = alone
     answers = [told for told in (one, two) if told["decision"]]
     assert answers
+    for line in (said, said_too):
+        assert "unsent.jsonl; the same command sends it" in line
     for told in answers:
         assert decided(told) == decided({"decision": decision})
     assert list(tmp_path.glob("one/mlruns/studies/*/**/unsent.jsonl"))

@@ -86,7 +86,7 @@ class Handover:
             self._writer.flush()
             self._told.discard(WAITING)
         except StoreUnavailable:
-            self._tell(WAITING, self._writer.problem)
+            self._tell(WAITING, self._writer.problem or "the store does not answer")
 
     def fetch(self, *paths: Path, is_better: Callable[[Path], bool] = lambda file: True) -> None:
         """Bring files into the folder, those of them that another node has sent.
