@@ -173,7 +173,8 @@ class Workers:
 def as_read(known: optuna.Study) -> optuna.Study:
     """Return a study by connections of its own, with what another one has read."""
     cached: Any = known._storage
-    backend = copy.copy(cached._backend)
+    backend = object.__new__(type(cached._backend))  # a copy would look for its tables again
+    vars(backend).update(vars(cached._backend))
     backend.engine = create_engine(backend.url, **backend.engine_kwargs)
     event.listen(backend.engine, "connect", _use_utc)
     backend.scoped_session = scoped_session(sessionmaker(bind=backend.engine))

@@ -205,11 +205,12 @@ def test_a_trial_that_has_ended_is_let_go_while_others_ask(make_spec, open_share
 def test_a_worker_keeps_two_connections(make_spec, open_shared):
     spec = make_spec()
     claims = HeartbeatClaims(open_shared(spec))
-    for number in range(3):
-        asked(claims._study, spec, claims)
-        claims.release(number)
-    pool: Any = claims._storage.engine.pool
-    assert pool.checkedin() <= 2
+    engine: Any = claims._storage.engine
+    with claims.asking(), engine.connect():  # a heartbeat meanwhile
+        next_proposal(claims._study, spec, take=claims.take)
+        assert engine.pool.checkedout() == 2
+    assert engine.pool.checkedin() == 2
+    claims.release(0)
 
 
 @both
