@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.trial import Trial
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import scoped_session, sessionmaker
 
@@ -25,7 +26,6 @@ from pipeline.evaluation import evaluate
 from pipeline.machine import Ceiling
 from pipeline.optimization import Finished, HeartbeatClaims, Proposal, disconnect, open_study
 from pipeline.optimization.database import _use_utc
-from pipeline.optimization.trials import continued_proposal
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
 from pipeline.session import Session
@@ -191,8 +191,9 @@ def as_read(known: optuna.Study) -> optuna.Study:
 def go_on(session: Session, engine: Recorded, number: int) -> None:
     """Go on with the trial that this worker is at, then work as any other."""
     claims: Any = session.claims
-    proposal = continued_proposal(session.study, session.spec, number)
-    trial_id = proposal._trial._trial_id
+    study = session.study
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    proposal = Proposal(Trial(study, trial_id), session.spec)
     claims._me = claim_of(number)
     claims._storage.record_heartbeat(trial_id)
     claims._held[number] = trial_id
