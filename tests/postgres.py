@@ -129,8 +129,8 @@ class Postgres(Database):
 
 
 @contextmanager
-def running_server(kind: type[Database] = Postgres) -> Iterator[Database]:
-    """Yield a server; a test that cannot have one is skipped."""
+def running_server(kind: type[Database] = Postgres, *options: str) -> Iterator[Database]:
+    """Yield a server, with these options of its own; a test that cannot have one is skipped."""
     programs = [*kind.programs, *["runuser"] * (os.geteuid() == 0)]
     missing = [name for name in programs if shutil.which(name) is None]
     if missing:
@@ -139,7 +139,7 @@ def running_server(kind: type[Database] = Postgres) -> Iterator[Database]:
     server = None
     try:
         server = kind(folder)
-        server.start()
+        server.start(*options)
         yield server
     finally:
         if server is not None:

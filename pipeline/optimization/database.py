@@ -9,9 +9,9 @@ import functools
 import platform
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -19,12 +19,14 @@ import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from sqlalchemy import insert, select
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import and_, func, insert, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, PipelineError, StoreUnavailable, TakenOver
+from pipeline.optimization.rows import trials_where
 from pipeline.optimization.servers import Server, connection_to, server_at
 from pipeline.retry import patiently
 
@@ -39,6 +41,9 @@ MAX_HEARTBEAT_SECS = 15
 MAX_CLOCK_DIFFERENCE_SECS = 60.0
 """Between a node and its server. Those that NTP sets differ by milliseconds: one that is a minute
 off is not set at all. Times that are shown are off by as much, and nothing else."""
+
+CONNECTIONS = 2
+"""That a worker keeps: one holds the lock while another one asks. A server has a hundred in all."""
 
 _WRONG = re.compile(
     r"authentication failed|no password supplied|role .* does not exist|database .* does not exist"
@@ -140,6 +145,64 @@ class PatientStorage(RDBStorage):
             if rows:
                 session.execute(insert(kind), rows)
 
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        """Return a study's trials in these states: those behind an id, and these before it."""
+        kind: Any = models.TrialModel
+        among = [each for each in included_trial_ids if each <= trial_id_greater_than]
+        condition = and_(
+            kind.study_id == study_id,
+            or_(kind.trial_id > trial_id_greater_than, kind.trial_id.in_(among)),
+        )
+        if states is not None:
+            wanted = [state for state in TrialState if state in states]
+            condition = and_(condition, kind.state.in_(wanted))
+        with _create_scoped_session(self.scoped_session) as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session)
+            return trials_where(session, condition)
+
+    def ended_trial_ids(
+        self, study_id: int, among: Collection[int], *, greater_than: int
+    ) -> list[int]:
+        """Return Optuna's ids of the trials that have ended, of these and of all behind an id."""
+        kind: Any = models.TrialModel
+        query = select(kind.trial_id).where(
+            kind.study_id == study_id,
+            kind.state.not_in((TrialState.RUNNING, TrialState.WAITING)),
+            or_(kind.trial_id > greater_than, kind.trial_id.in_(among)),
+        )
+
+        def read() -> list[int]:
+            with _create_scoped_session(self.scoped_session) as session:
+                return list(session.scalars(query))
+
+        ids: list[int] = self.tried(read)
+        return ids
+
+    def silent_trial_ids(self, study_id: int) -> list[int]:
+        """Return Optuna's ids of the trials whose workers have not been heard of for too long."""
+        trial, heard = models.TrialModel, models.TrialHeartbeatModel
+
+        def read() -> list[int]:
+            with _create_scoped_session(self.scoped_session) as session:
+                now: Any = session.execute(select(func.now())).scalar_one()
+                since = now.replace(tzinfo=None) - timedelta(seconds=self.grace_period or 0)
+                query = (
+                    select(heard.trial_id)
+                    .join(trial, trial.trial_id == heard.trial_id)
+                    .where(trial.study_id == study_id, trial.state == TrialState.RUNNING)
+                    .where(heard.heartbeat < since)
+                )
+                return list(session.scalars(query))
+
+        ids: list[int] = self.tried(read)
+        return ids
+
     def tried(self, action: Callable[[], Any]) -> Any:
         """Return what an action on the database returns. Raises StoreUnavailable."""
         with readable_errors():
@@ -147,7 +210,7 @@ class PatientStorage(RDBStorage):
 
 
 for _name in BaseStorage.__abstractmethods__ | ASKED_BY_CACHE:
-    setattr(PatientStorage, _name, _patient(getattr(RDBStorage, _name)))
+    setattr(PatientStorage, _name, _patient(getattr(PatientStorage, _name)))
 
 
 def open_database(
@@ -240,7 +303,10 @@ def _made_alone(server: Server, address: str, beats: tuple[int, int]) -> Patient
     with connection_to(address) as connection, server.locked(connection, "optuna tables"):
         storage = _storage_at(
             url,
-            engine_kwargs={"connect_args": server.connect_args(url)},
+            engine_kwargs={
+                "connect_args": server.connect_args(url),
+                "pool_size": CONNECTIONS,
+            },
             heartbeat_interval=interval,
             grace_period=grace,
         )

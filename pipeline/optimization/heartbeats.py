@@ -24,6 +24,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import StoreUnavailable, TakenOver
+from pipeline.optimization.cached import CachedDatabase
 from pipeline.optimization.database import PatientStorage, readable_errors
 from pipeline.optimization.servers import connection_to, server_at
 from pipeline.retry import patiently
@@ -53,7 +54,7 @@ class HeartbeatClaims:
         self._me = f"{platform.node()} {os.getpid()} {uuid4().hex[:8]}"
         self._held: dict[int, int] = {}  # number -> Optuna's id
         self._lost: set[int] = set()
-        self._stale: set[int] = set()
+        self._silent: set[int] | None = None
         self._trials: list[FrozenTrial] = []
         self._changed = threading.Condition()
         self._beating: threading.Thread | None = None
@@ -76,9 +77,9 @@ class HeartbeatClaims:
 
         with storage.tried(locked) as connection:
             try:
-                stale = storage.tried(lambda: storage._get_stale_trial_ids(self._study._study_id))
-                self._stale, self._trials = set(stale), self._study.get_trials(deepcopy=False)
-                yield
+                self._silent, self._trials = None, []
+                with self._cached.reading_once():
+                    yield
             finally:
                 try:
                     server.unlock(connection, *names)
@@ -107,7 +108,11 @@ class HeartbeatClaims:
         if number in self._held:
             return False
         trial = self._trial(number)
-        return trial.user_attrs.get(CLAIM) is not None and trial._trial_id not in self._stale
+        if trial.user_attrs.get(CLAIM) is None:
+            return False
+        if self._silent is None:
+            self._silent = set(self._storage.silent_trial_ids(self._study._study_id))
+        return trial._trial_id not in self._silent
 
     def release(self, number: int) -> None:
         """Let a trial go, if it is held."""
@@ -116,6 +121,8 @@ class HeartbeatClaims:
         with self._changed:
             trial_id = self._held.pop(number)
             self._changed.notify_all()
+        if self._storage.get_trial(trial_id).state.is_finished():
+            return  # nobody takes it up again
         with self.asking():
             trial = self._storage.get_trial(trial_id)
             is_mine = trial.user_attrs.get(CLAIM) == self._me
@@ -135,8 +142,12 @@ class HeartbeatClaims:
             )
 
     @property
+    def _cached(self) -> CachedDatabase:
+        return self._study._storage  # type: ignore[return-value]
+
+    @property
     def _storage(self) -> PatientStorage:
-        return self._study._storage._backend  # type: ignore[attr-defined]
+        return self._cached._backend
 
     def _trial(self, number: int) -> FrozenTrial:
         if number >= len(self._trials):  # begun since

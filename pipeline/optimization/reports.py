@@ -50,13 +50,16 @@ class Reports:
 class GatheredReports(Reports):
     """Those of a trial in a database.
 
+    stored: the trial, as the storage has it
     clock: seconds
     """
 
-    def __init__(self, trial: Trial, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, trial: Trial, stored: FrozenTrial, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(trial)
         self._storage: PatientStorage = trial.storage._backend  # type: ignore[attr-defined]
-        self._recent = _Recent(trial, clock)
+        self._recent = _Recent(trial.storage, stored, clock)
         self._alike: dict[bool, optuna.Study] = {}
         self._unwritten: dict[int, float] = {}
         self._clock, self._last_write = clock, clock()
@@ -91,11 +94,10 @@ class GatheredReports(Reports):
 class _Recent:
     """A database as a pruner is shown it: not older than the interval, and this trial as it is."""
 
-    def __init__(self, trial: Trial, clock: Callable[[], float]) -> None:
-        self._storage: Any = trial.storage
-        self.own: FrozenTrial = copy.deepcopy(self._storage.get_trial(trial._trial_id))
-        self._clock, self._last_read = clock, -INTERVAL_SECS
-        self._trials: list[FrozenTrial] = []
+    def __init__(self, storage: Any, stored: FrozenTrial, clock: Callable[[], float]) -> None:
+        self._storage, self.own = storage, copy.deepcopy(stored)
+        self._clock = clock
+        self._read: dict[tuple[TrialState, ...], tuple[float, list[FrozenTrial]]] = {}
 
     def as_now(self) -> FrozenTrial:
         """Return this trial; what a pruner notes of it later does not show in it."""
@@ -106,13 +108,14 @@ class _Recent:
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return the study's trials."""
-        if not self._trials or self._clock() - self._last_read >= INTERVAL_SECS:
-            self._trials = self._storage.get_all_trials(study_id, deepcopy=False)
-            self._last_read = self._clock()
-        trials = [self.as_now() if t.number == self.own.number else t for t in self._trials]
-        found = [trial for trial in trials if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
+        """Return the study's trials in these states, or all."""
+        seen = tuple(state for state in TrialState if states is None or state in states)
+        read_at, trials = self._read.get(seen, (-INTERVAL_SECS, []))
+        if self._clock() - read_at >= INTERVAL_SECS:
+            trials = self._storage.get_all_trials(study_id, deepcopy=False, states=states)
+            self._read[seen] = self._clock(), trials
+        trials = [self.as_now() if t.number == self.own.number else t for t in trials]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Keep what a pruner notes of a trial, with the storage and here."""
@@ -124,7 +127,7 @@ class _Recent:
         return getattr(self._storage, name)
 
 
-def reports_of(trial: Trial) -> Reports:
-    """Return the reports of a trial, as its storage takes them."""
+def reports_of(trial: Trial, stored: FrozenTrial) -> Reports:
+    """Return the reports of a trial, as its storage takes them; stored: the trial there."""
     is_database = isinstance(getattr(trial.storage, "_backend", None), PatientStorage)
-    return GatheredReports(trial) if is_database else Reports(trial)
+    return GatheredReports(trial, stored) if is_database else Reports(trial)

@@ -11,6 +11,7 @@ from optuna.storages import BaseStorage, JournalStorage
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, PipelineError, StoreUnavailable
+from pipeline.optimization.cached import CachedDatabase
 from pipeline.optimization.database import PatientStorage, open_database
 from pipeline.optimization.journal import Journal, mend_journal
 from pipeline.optimization.servers import server_at
@@ -90,7 +91,7 @@ def storage_at(storage: str | Path, patience_secs: float = 0.0) -> BaseStorage:
     """
     if "://" not in str(storage):
         return JournalStorage(Journal(Path(storage)))
-    return open_database(str(storage), patience_secs)
+    return CachedDatabase(open_database(str(storage), patience_secs))
 
 
 def _check_names(storage: str | Path, spec: StudySpec) -> None:

@@ -47,14 +47,13 @@ class Proposal:
     def __init__(self, trial: Trial, spec: StudySpec) -> None:
         self._trial = trial
         self._spec = spec
-        self._last_step = max(
-            trial.storage.get_trial(trial._trial_id).intermediate_values, default=0
-        )
+        stored = trial.storage.get_trial(trial._trial_id)  # once: others may wait to ask
+        self._last_step = max(stored.intermediate_values, default=0)
         self.number: int = trial.number
         self.params = spec.params_of(trial.params)
         self.rung: int | None = None
-        self._reports = reports_of(trial)
-        self._noted: bool | None = self.note.get(HORIZON_FREE)
+        self._reports = reports_of(trial, stored)
+        self._noted: bool | None = stored.user_attrs.get(HORIZON_FREE)
 
     @property
     def note(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/replay.py FOLDER
     python tests/benchmarks/replay.py FOLDER --seeds 30 --json replay.json --png replay.png
+    python tests/benchmarks/replay.py FOLDER --ways "TPE, median after 1/9" --workers 1 10 100
 
 FOLDER holds tables of curves, in the format of `replay_tables.py`. Nothing is trained: the
 program's own asking, pruning, pausing and telling runs against the tables. Regret is the distance
@@ -15,6 +16,7 @@ A way that knows its budget, since it keeps some of it back, is run for each bud
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     searches: list[Search] = []
     for table in tables:
         for way in options.ways:
-            searches += searched(way, table, options.seeds, options.budgets)
+            for n_workers in options.workers:
+                searches += searched(way, table, options.seeds, options.budgets, n_workers)
         print(f"{table.name}: {table.losses.shape}", file=sys.stderr, flush=True)
         if options.json:
             text = json.dumps([asdict(each) for each in searches])
@@ -53,14 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def searched(way: str, table: CurveTable, n_seeds: int, budgets: Sequence[int]) -> list[Search]:
+def searched(
+    way: str, table: CurveTable, n_seeds: int, budgets: Sequence[int], n_workers: int = 1
+) -> list[Search]:
     """Return the searches of one way on one table, for each budget or for all budgets at once."""
     budgets = sorted(budgets) if WAYS[way].strategy else [max(budgets)]
-    return [
-        Search.of(way, table, seed, n, replay(WAYS[way], table, seed, n * table.n_epochs))
-        for n in budgets
-        for seed in range(n_seeds)
-    ]
+    name = way if n_workers == 1 else f"{way}, {n_workers} workers"
+    found = []
+    for n, seed in itertools.product(budgets, range(n_seeds)):
+        done = replay(WAYS[way], table, seed, n * table.n_epochs, n_workers=n_workers)
+        found.append(Search.of(name, table, seed, n, done))
+    return found
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -71,6 +77,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budgets", type=int, nargs="+", default=[10, 20], metavar="TRAININGS")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, metavar="WAY",
                         help="; ".join(WAYS))  # fmt: skip
+    parser.add_argument("--workers", type=int, nargs="+", default=[1], metavar="N",
+                        help="that search together, each as one would; an epoch takes time then, "
+                        "by a clock that nobody waits for")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every search there")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw regret against epochs there")
     return parser.parse_args(arguments)

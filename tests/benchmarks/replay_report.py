@@ -24,6 +24,7 @@ class Search:
     budget: full trainings that it was given
     regrets: after 1/8, 2/8, … full trainings; 1 before the first trial that was trained to its end
     asking_secs: spent on deciding what to train, in all
+    secs: until nobody had anything left to do, in typical epochs
     """
 
     way: str
@@ -34,6 +35,7 @@ class Search:
     n_trials: int
     asking_secs: float
     regrets: tuple[float, ...]
+    secs: float = 0.0
 
     @classmethod
     def of(cls, way: str, table: CurveTable, seed: int, budget: int, done: Replayed) -> Search:
@@ -52,6 +54,7 @@ class Search:
             done.n_trials,
             done.asking_secs,
             tuple(best),
+            done.secs,
         )
 
     def at(self, n_trainings: float) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +22,9 @@ from pipeline.strategy import FinishBest, Ladder, Strategy
 from tests.benchmarks.replay_tables import CurveTable, SamplerFactory, of_table
 
 NO_END = 10**9
+
+SPREAD = 0.3
+"""Standard deviation of the logarithm of what an epoch takes: configurations differ in size."""
 
 
 @dataclass(frozen=True)
@@ -66,37 +71,108 @@ WAYS: Mapping[str, Way] = {
 class Replayed:
     """One search.
 
-    arrivals: (epochs trained by then, loss) of every trial that was trained to its end
+    arrivals: (epochs begun by then, loss) of every trial that was trained to its end
     n_trials: begun; asking_secs: spent on deciding what to train
+    secs: until the last worker had nothing left to do, in typical epochs
     """
 
     n_trials: int = 0
     n_epochs: int = 0
     asking_secs: float = 0.0
+    secs: float = 0.0
     arrivals: list[tuple[int, float]] = field(default_factory=list)
 
 
-def replay(way: Way, table: CurveTable, seed: int, n_epochs: int) -> Replayed:
-    """Search a table until so many epochs were trained."""
+def replay(
+    way: Way, table: CurveTable, seed: int, n_epochs: int, *, n_workers: int = 1
+) -> Replayed:
+    """Search a table until so many epochs were trained, by workers at once if need be."""
     spec = way.spec(table, seed)
     study = optuna.create_study(study_name=f"replay-{seed}")
-    if way.strategy is None:
-        return _each_in_turn(study, spec, table, n_epochs)
-    return _climb(study, spec, way.strategy, table, n_epochs)
+    done, crew = Replayed(), _Crew()
+    for _ in range(n_workers):
+        if way.strategy is None:
+            crew.add(_trials(study, spec, table, n_epochs, done, crew))
+        else:
+            climbs = Climbs(study, spec, way.strategy, n_folds=1)
+            crew.add(_steps(climbs, spec, table, n_epochs, done, crew))
+    done.secs = crew.run()
+    return done
 
 
-def _each_in_turn(
-    study: optuna.Study, spec: StudySpec, table: CurveTable, n_epochs: int
-) -> Replayed:
-    done = Replayed()
+def duration_of(row: int) -> float:
+    """Return how long a configuration's epoch takes, 1 being typical: tables do not have it."""
+    return float(np.exp(SPREAD * np.random.default_rng(row).normal()))
+
+
+Work = Iterator[float | None]
+"""What a worker does: yields what it trains takes; None where it waits for others."""
+
+
+class _Crew:
+    """Workers, each of which goes on when its epoch is over by a clock that nobody waits for.
+
+    taken: numbers of the trials that they are at
+    """
+
+    def __init__(self) -> None:
+        self.taken: set[int] = set()
+        self._next: list[tuple[float, int, Work]] = []
+        self._waiting: deque[tuple[int, Work]] = deque()
+        self._has_changed = False
+
+    def add(self, worker: Work) -> None:
+        """Let a worker begin with the others."""
+        self._next.append((0.0, len(self._next), worker))
+
+    def take(self, number: int) -> bool:
+        """Claim a trial for the worker that asks."""
+        is_free = number not in self.taken
+        self.taken.add(number)
+        return is_free
+
+    def release(self, number: int) -> None:
+        """Let a trial go: those who wait may find something to do."""
+        self.taken.discard(number)
+        self._has_changed = True
+
+    def run(self) -> float:
+        """Let all work until nobody has anything to do; return when that is, in typical epochs."""
+        now = 0.0
+        while self._next:
+            now, place, worker = heapq.heappop(self._next)
+            secs = next(worker, -1.0)
+            if secs is None:
+                self._waiting.append((place, worker))
+            elif secs >= 0:
+                heapq.heappush(self._next, (now + secs, place, worker))
+                self._has_changed = True  # where there is work for one there may be more
+            if self._has_changed and self._waiting:
+                heapq.heappush(self._next, (now, *self._waiting.popleft()))
+            self._has_changed = False
+        return now
+
+
+def _trials(
+    study: optuna.Study,
+    spec: StudySpec,
+    table: CurveTable,
+    n_epochs: int,
+    done: Replayed,
+    crew: _Crew,
+) -> Work:
+    """Train trial after trial."""
     while done.n_epochs < n_epochs:
         start = time.perf_counter()
-        proposal = next_proposal(study, spec)
+        proposal = next_proposal(study, spec, take=crew.take)
         done.asking_secs += time.perf_counter() - start
         done.n_trials += 1
-        losses = table.losses[table.row(proposal.params)]
-        outcome, n_trained = Outcome.COMPLETED, 0
-        for n_trained, loss in enumerate(losses[: n_epochs - done.n_epochs], start=1):
+        row, outcome, n_trained = table.row(proposal.params), Outcome.COMPLETED, 0
+        for n_trained, loss in enumerate(table.losses[row], start=1):
+            if done.n_epochs >= n_epochs:
+                return  # the budget is spent
+            done.n_epochs += 1
+            yield duration_of(row)
             if not np.isfinite(loss):
                 outcome = Outcome.FAILED
                 break
@@ -106,37 +182,47 @@ def _each_in_turn(
             if prune:
                 outcome = Outcome.PRUNED
                 break
-        done.n_epochs += n_trained
-        if outcome is Outcome.COMPLETED and n_trained < len(losses):
-            break  # the budget is spent
-        _tell(proposal, outcome, losses[:n_trained], spec, done)
-    return done
+        _tell(proposal, outcome, table.losses[row][:n_trained], spec, done)
+        crew.release(proposal.number)
 
 
-def _climb(
-    study: optuna.Study, spec: StudySpec, strategy: Strategy, table: CurveTable, n_epochs: int
-) -> Replayed:
-    done, climbs = Replayed(), Climbs(study, spec, strategy, n_folds=1)
+def _steps(
+    climbs: Climbs,
+    spec: StudySpec,
+    table: CurveTable,
+    n_epochs: int,
+    done: Replayed,
+    crew: _Crew,
+) -> Work:
+    """Train step after step of trials that pause."""
     strategy, horizon = climbs.strategy, table.n_epochs
     while True:
         start = time.perf_counter()
-        step = climbs.next_step(left=n_epochs - done.n_epochs)
+        is_taken = crew.taken.__contains__
+        step = climbs.next_step(is_taken=is_taken, left=n_epochs - done.n_epochs)
         if step is None:
-            return done
-        proposal = climbs.proposal(step)
+            if not crew.taken:
+                return
+            yield None
+            continue
+        proposal = climbs.proposal(step, take=crew.take)
         done.asking_secs += time.perf_counter() - start
         done.n_trials += step.number is None
         before, until = (strategy.n_epochs(rung, horizon) for rung in (step.rung - 1, step.rung))
-        losses = table.losses[table.row(proposal.params)][:until]
+        row = table.row(proposal.params)
+        losses = table.losses[row][:until]
         finite = np.isfinite(losses)
-        if not finite.all():
+        if has_failed := not finite.all():
             until = int(finite.argmin()) + 1
+        done.n_epochs += until - before
+        yield (until - before) * duration_of(row)
+        if has_failed:
             _tell(proposal, Outcome.FAILED, losses[:until], spec, done)
         elif until == horizon:
-            _tell(proposal, Outcome.COMPLETED, losses, spec, done, spent=until - before)
+            _tell(proposal, Outcome.COMPLETED, losses, spec, done)
         else:
             proposal.pause(_result(proposal, Outcome.PAUSED, losses, spec))
-        done.n_epochs += until - before
+        crew.release(proposal.number)
 
 
 def _tell(
@@ -145,12 +231,10 @@ def _tell(
     losses: np.ndarray,
     spec: StudySpec,
     done: Replayed,
-    *,
-    spent: int = 0,
 ) -> None:
     proposal.tell(_result(proposal, outcome, losses, spec))
     if outcome is Outcome.COMPLETED:
-        done.arrivals.append((done.n_epochs + spent, float(losses.min())))
+        done.arrivals.append((done.n_epochs, float(losses.min())))
 
 
 def _result(

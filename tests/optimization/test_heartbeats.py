@@ -3,8 +3,10 @@
 import threading
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from pipeline.errors import TakenOver
 from pipeline.optimization import (
@@ -167,6 +169,48 @@ def test_no_more_trials_are_begun_than_the_budget_has(make_spec, open_shared):
     for thread in threads:
         thread.join()
     assert sorted(begun_by_all) == [0, 1, 2, 3, 4]
+
+
+def test_trials_are_read_once_for_an_ask_however_many_are_begun(make_spec, open_shared):
+    spec, reads = make_spec(), []
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+
+    def seen(connection, cursor, statement, *more):
+        if " IN (SELECT" in statement and "intermediate_value_type" in statement:
+            reads.append(statement)
+
+    event.listen(one._storage.engine, "before_cursor_execute", seen)
+    for _ in range(3):
+        asked(two._study, spec, two)
+        two._held.clear()
+        reads.clear()
+        asked(one._study, spec, one)
+        one._held.clear()
+        assert len(reads) == 1
+
+
+def test_a_trial_that_has_ended_is_let_go_while_others_ask(make_spec, open_shared, result_of):
+    spec = make_spec()
+    one, two = (HeartbeatClaims(open_shared(spec)) for _ in range(2))
+    ended = asked(one._study, spec, one)
+    ended.tell(result_of(ended, spec, [0.5], Outcome.COMPLETED))
+    letting_go = threading.Thread(target=one.release, args=(0,), daemon=True)
+    with two.asking():
+        letting_go.start()
+        letting_go.join(timeout=10)
+        assert not letting_go.is_alive()
+    assert not one._held
+
+
+def test_a_worker_keeps_two_connections(make_spec, open_shared):
+    spec = make_spec()
+    claims = HeartbeatClaims(open_shared(spec))
+    engine: Any = claims._storage.engine
+    with claims.asking(), engine.connect():  # a heartbeat meanwhile
+        next_proposal(claims._study, spec, take=claims.take)
+        assert engine.pool.checkedout() == 2
+    assert engine.pool.checkedin() == 2
+    claims.release(0)
 
 
 @both

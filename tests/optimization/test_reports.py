@@ -62,7 +62,7 @@ def test_a_database_prunes_the_trials_that_a_journal_does(pruner, make_spec, sto
 def test_a_database_hears_of_epochs_together(make_spec, storages, result_of, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(
-        module, "GatheredReports", lambda trial: GatheredReports(trial, clock=lambda: now[0])
+        module, "GatheredReports", lambda *both: GatheredReports(both[0], both[1], lambda: now[0])
     )
     spec = make_spec(100)
     study = open_study(storages[1], "study", spec)

@@ -1,0 +1,183 @@
+"""What a simulated search with many workers came to, as text and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from tests.benchmarks.replay_tables import CurveTable
+from tests.benchmarks.scale_server import Watch
+from tests.benchmarks.scale_worker import Alone, Timings
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls of one kind: how many, and seconds, of which a thread was on a processor."""
+
+    n: int
+    median_secs: float
+    secs_95: float
+    median_processor_secs: float
+
+    @classmethod
+    def of(cls, calls: Sequence[tuple[float, float, float]]) -> Calls:
+        """Return those of calls (end, seconds, on a processor)."""
+        if not calls:
+            return cls(0, np.nan, np.nan, np.nan)
+        _, secs, on_processor = np.array(calls).T
+        return cls(
+            len(calls), float(np.median(secs)), float(np.percentile(secs, 95)),
+            float(np.median(on_processor)),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What so many workers came to in a time.
+
+    idle_share: of the workers' time, in which they did not train
+    trials_per_sec: told; calls: by kind
+    client_cores, server_cores: processors that were busy with either
+    """
+
+    n_workers: int
+    epoch_secs: float
+    n_epochs: int
+    n_ended: int
+    secs: float
+    idle_share: float
+    trials_per_sec: float
+    fold_epochs_per_sec: float
+    calls: dict[str, Calls]
+    client_cores: float
+    server_cores: float
+    lock_share: float
+    n_waiting: float
+    n_connections: int
+    statements_per_sec: float
+    rows_per_sec: float
+    transactions_per_sec: float
+    most: list[tuple[str, int, float]]
+    failures: list[str]
+    alone: Alone
+
+    @classmethod
+    def of(
+        cls,
+        n: int,
+        epoch_secs: float,
+        table: CurveTable,
+        n_ended: int,
+        window: tuple[float, float],
+        told: Sequence[Timings],
+        watch: Watch,
+        alone: Alone,
+    ) -> Scale:
+        """Return what the workers' timings say of a window of time."""
+        begin, end = window
+        secs = end - begin
+        epochs = np.array([each for timings in told for each in timings.epochs] or [(0.0, 0.0)])
+        trained = np.clip(epochs[:, 1], begin, end) - np.clip(epochs[:, 0], begin, end)
+        calls = {
+            kind: Calls.of(
+                [each for t in told for each in t.calls[kind] if begin <= each[0] <= end]
+            )
+            for kind in told[0].calls
+        }
+        ended = (epochs[:, 1] >= begin) & (epochs[:, 1] <= end)
+        return cls(
+            n_workers=n,
+            epoch_secs=epoch_secs,
+            n_epochs=table.n_epochs,
+            n_ended=n_ended,
+            secs=secs,
+            idle_share=1 - trained.sum() / (n * secs),
+            trials_per_sec=calls["tell"].n / secs,
+            fold_epochs_per_sec=ended.sum() / secs,
+            calls=calls,
+            client_cores=sum(t.processor_secs for t in told) / secs,
+            server_cores=watch.processor_secs / watch.secs,
+            lock_share=watch.lock_share,
+            n_waiting=watch.n_waiting,
+            n_connections=watch.n_connections,
+            statements_per_sec=watch.n_statements / watch.secs,
+            rows_per_sec=watch.n_rows / watch.secs,
+            transactions_per_sec=watch.n_transactions / watch.secs,
+            most=watch.most,
+            failures=sorted({each for t in told for each in t.failures}),
+            alone=alone,
+        )
+
+    @classmethod
+    def of_plain(cls, plain: dict[str, Any]) -> Scale:
+        """Return what was written as JSON."""
+        calls = {kind: Calls(**each) for kind, each in plain["calls"].items()}
+        return cls(**{**plain, "calls": calls, "alone": Alone(**plain["alone"])})
+
+
+def in_words(found: Sequence[Scale]) -> str:
+    """Return the table."""
+    heads = [
+        "workers", "epoch s", "ended", "an ask alone, ms (processor; statements)", "trials/s",
+        "idle", "lock held", "waiting",
+        *(f"{kind} ms (95 %; processor)" for kind in found[0].calls),
+        "clients' cores", "server's cores", "statements/s", "rows/s", "connections", "failures",
+    ]  # fmt: skip
+    rows = [
+        [
+            each.n_workers, f"{each.epoch_secs:g}", each.n_ended, _alone(each.alone),
+            f"{each.trials_per_sec:.2f}",
+            f"{each.idle_share:.0%}", f"{each.lock_share:.0%}", f"{each.n_waiting:.1f}",
+            *map(_calls, each.calls.values()), f"{each.client_cores:.2f}",
+            f"{each.server_cores:.2f}", f"{each.statements_per_sec:.0f}",
+            f"{each.rows_per_sec:.0f}", each.n_connections, len(each.failures),
+        ]
+        for each in found
+    ]  # fmt: skip
+    rule = ["---:"] * len(heads)
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [heads, rule, *rows])
+
+
+def draw(runs: Mapping[str, Sequence[Scale]], path: Path) -> None:
+    """Draw what comes of the number of workers; runs: by name, each with the same time an epoch."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    for name, found in runs.items():
+        n = [each.n_workers for each in found]
+        for panel, values in zip(
+            panels,
+            (
+                [each.trials_per_sec for each in found],
+                [100 * each.idle_share for each in found],
+                [1000 * each.alone.secs for each in found],
+            ),
+            strict=True,
+        ):
+            panel.plot(n, values, marker="o", label=name)
+    for panel, label in zip(
+        panels, ("trials a second", "% of the time not training", "ms of an ask alone"), strict=True
+    ):
+        panel.set_xscale("log")
+        panel.set_xlabel("workers")
+        panel.set_ylabel(label)
+        panel.set_ylim(bottom=0)
+    panels[0].legend(frameon=False)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def _alone(alone: Alone) -> str:
+    secs = 1000 * alone.secs, 1000 * alone.processor_secs
+    return "{:.0f} ({:.0f}; {})".format(*secs, alone.n_statements)
+
+
+def _calls(calls: Calls) -> Any:
+    secs = calls.median_secs, calls.secs_95, calls.median_processor_secs
+    return "{:.0f} ({:.0f}; {:.0f})".format(*(1000 * each for each in secs))
