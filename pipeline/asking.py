@@ -126,7 +126,7 @@ def note_end(session: Session) -> None:
 
 
 def _limits(session: Session) -> list[Any]:
-    budget, strategy = session.spec.budget, session.spec.strategy
+    budget, strategy = session.spec.budget, session.spec.pausing
     return [
         *(budget.n_trials, budget.max_fold_epochs, budget.max_updates),
         *(budget.unchanged_fold_epochs, repr(strategy)),

@@ -13,6 +13,7 @@ from pipeline.objective import Objective
 from pipeline.registry import Registry
 from pipeline.space import with_value
 from pipeline.spec import StudySpec
+from pipeline.strategy import strategy_named
 
 SETTABLE = {
     "name", "batch_size", "validation_batch_size", "class_weight", "rule", "test_size", "seed",
@@ -22,7 +23,7 @@ SETTABLE = {
     "budget.timeout_secs", "budget.max_fold_epochs", "budget.max_updates",
     "budget.max_failures_in_a_row", "budget.unchanged_fold_epochs", "refit.enabled",
     "refit.policy", "refit.n_seeds", "refit.keep_folds", "registry.name", "registry.margin",
-    "registry.on", "keep_checkpoints",
+    "registry.on", "keep_checkpoints", "strategy",
 }  # fmt: skip
 """Fields whose values can be written on a command line; the others are Python objects."""
 
@@ -74,6 +75,8 @@ def with_field(spec: StudySpec, name: str, value: Any) -> StudySpec:
         raise unknown_name("field", name, SETTABLE | {f"space.{key}" for key in spec.space})
     if name == "rule":
         value = rule_named(str(value))
+    if name == "strategy":
+        value = strategy_named(value)
     if name == "scorers":
         value = _scorers(value)
     if inner:

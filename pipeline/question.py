@@ -225,6 +225,8 @@ def pose(
         *training.remarks_on_schedules(spec, model, question.folds[0]),
     ):
         say(remark)
+    if spec.strategy == "auto" and spec.pausing is not None:
+        say("trials pause, and only the best are trained to their end; strategy=None trains all")
     if spec.splitter is None and data.validation_rows is None and is_several(data.y):
         say(
             f"the folds are not stratified: y is {described(data.y)}; a splitter of your own is "
@@ -256,14 +258,14 @@ def pose_on(
     spec.rule.choose(flat, horizon)
     if spec.registry is not None:
         spec.registry.check_folds(len(folds) // folds.n_repeats)
-    if spec.strategy is not None and spec.strategy.fold >= len(folds):
+    if spec.pausing is not None and spec.pausing.fold >= len(folds):
         raise BadInput(
             f"strategy.fold must be one of the {len(folds)} fold(s), counted from 0, got "
-            f"{spec.strategy.fold}"
+            f"{spec.pausing.fold}"
         )
     if (
         spec.budget.unchanged_fold_epochs is not None
-        and spec.strategy is None
+        and spec.pausing is None
         and len(folds) == folds.n_repeats
     ):
         raise BadInput(

@@ -238,7 +238,7 @@ def _opened(
 
 def fold_alone(question: Question) -> int | None:
     """Return the fold that trials train before the others, if the study has a strategy."""
-    strategy = question.spec.strategy
+    strategy = question.spec.pausing
     return None if strategy is None else strategy.fold
 
 

@@ -79,8 +79,8 @@ class Session:
         """
         spec, folder, n_folds = question.spec, question.folder, len(question.folds)
         climbs = None
-        if spec.strategy is not None:
-            climbs = optimization.Climbs(study, spec, spec.strategy, n_folds)
+        if (strategy := spec.pausing) is not None:
+            climbs = optimization.Climbs(study, spec, strategy, n_folds)
         handover = tracking.Handover(
             None if meeting.shares_folder else run, folder, say=display.say
         )

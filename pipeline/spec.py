@@ -35,7 +35,7 @@ from pipeline.registry import Registry
 from pipeline.schedules import counts_updates, declared, functions_in, n_epochs_given
 from pipeline.signature import canonical, shown
 from pipeline.space import applying, check_space, is_whole, largest, values
-from pipeline.strategy import Strategy, check_strategy
+from pipeline.strategy import Ladder, Strategy, check_strategy, may_pause
 from pipeline.study_file import Source, source_of
 
 MAX_EXTENSION = 3
@@ -98,7 +98,8 @@ class StudySpec:
     sampler: seed -> Optuna sampler; None is TPE
     pruner: an Optuna pruner; None is the median with a warm-up of a ninth of the horizon
     strategy: which trial is trained next, and how far: a `Ladder` or `FinishBest`, whose trials
-        pause and are not pruned; None trains each until it ends or is pruned
+        pause and are not pruned; None trains each until it ends or is pruned; "auto" is a Ladder
+        where it suits the study, see `pausing`
     rule: which epoch to choose from the best trial's curves
     registry: register the refit model, and when it becomes the champion; None does not
     keep_checkpoints: of how many of the best trials, or "all", the fold models are kept in MLflow,
@@ -134,7 +135,7 @@ class StudySpec:
     choose_within_schedule: bool = False
     sampler: Callable[[int], Any] | None = None
     pruner: Any = None
-    strategy: Strategy | None = None
+    strategy: Strategy | Literal["auto"] | None = "auto"
     rule: Rule = field(default_factory=BestOfMean)
     budget: Budget = field(default_factory=Budget)
     refit: Refit = field(default_factory=Refit)
@@ -253,6 +254,20 @@ class StudySpec:
         params = {**self.fixed, **sampled}
         space = applying(self.space, params)
         return {k: v for k, v in space.items() if not isinstance(v, BaseDistribution)} | params
+
+    @property
+    def pausing(self) -> Strategy | None:
+        """The strategy by which trials pause; None where each trains until it ends or is pruned.
+
+        "auto" is a Ladder where all trials have one horizon, so that all stand alike on a rung,
+        and neither a pruner, nor callbacks, nor the schedule speaks against it.
+        """
+        if self.strategy != "auto":
+            return self.strategy
+        horizons = self.varied.get("max_epochs")
+        has_one = horizons is None or horizons.single()
+        is_plain = self.pruner is None and self.callbacks is None and may_pause(self.schedule)
+        return Ladder() if has_one and is_plain else None
 
     @property
     def longest_horizon(self) -> int:

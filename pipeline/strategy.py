@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,10 +45,13 @@ class Standing:
         """How many rungs it has reached."""
         return len(self.losses)
 
-    @property
-    def order(self) -> tuple[int, float, int]:
-        """By this the trial comes first that is next to go on: on deep rungs the best one."""
-        return -self.rung, self.losses[-1] if self.losses else math.inf, self.number
+    def order(self, n_rungs: int) -> tuple[int, float, int]:
+        """By this the trial comes first that is next to go on: on deep rungs the best one.
+
+        n_rungs: so many of the first ones are looked at
+        """
+        losses = self.losses[:n_rungs]
+        return -len(losses), losses[-1] if losses else math.inf, self.number
 
 
 def places(standings: Iterable[Standing]) -> dict[int, int]:
@@ -150,7 +153,7 @@ class Strategy:
     def in_line(self, standings: Iterable[Standing]) -> set[int]:
         """Return the numbers of the paused trials that are next to go on, on any rung."""
         by_rung: dict[int, list[Standing]] = {}
-        for each in sorted(standings, key=lambda each: each.order):
+        for each in self._in_order(standings):
             if each.is_paused:
                 by_rung.setdefault(each.rung, []).append(each)
         first = (paused[: self.n_snapshots] for paused in by_rung.values())
@@ -158,18 +161,14 @@ class Strategy:
 
     def finalists(self, standings: Iterable[Standing]) -> list[Standing]:
         """Return the trials that are to be finished, or are, if no other one goes further."""
-
-        def order(each: Standing) -> tuple[int, float, int]:
-            # What an end has shown of one trial is not known of the others.
-            return replace(each, losses=each.losses[: len(self.rungs) - 1]).order
-
         last = len(self.rungs)
         hopeful = (
             each
             for each in standings
             if each.is_paused or each.is_climbing or (each.rung == last and not each.has_failed)
         )
-        return sorted(hopeful, key=order)[: self.n_finalists]
+        # What an end has shown of one trial is not known of the others.
+        return sorted(hopeful, key=lambda each: each.order(last - 1))[: self.n_finalists]
 
     def next_step(
         self,
@@ -211,6 +210,15 @@ class Strategy:
                 return Step(each.number, each.rung + 1)
         return None
 
+    def expected_fold_epochs(self, n_trials: int, n_folds: int, horizon: float) -> float:
+        """Return what so many trials train, if none fails and no other budget ends the search."""
+        strategy, horizon = self.of_folds(n_folds), math.ceil(horizon)
+        *lower, last = (
+            strategy._increment(rung, horizon, n_folds)
+            for rung in range(1, len(strategy.rungs) + 1)
+        )
+        return n_trials * lower[0] * len(lower) + min(n_trials, self.n_finalists) * last
+
     def _n_to_finish(
         self, standings: Sequence[Standing], n_folds: int, horizon: int, left: float
     ) -> int:
@@ -227,7 +235,7 @@ class Strategy:
     ) -> tuple[Step, int]:
         """Return the step to the rung that has had the fewest epochs, and what it costs."""
         steps = {1: (Step(None, 1), self._increment(1, horizon, n_folds))}
-        for each in sorted(standings, key=lambda each: each.order):
+        for each in self._in_order(standings):
             rung = each.rung + 1
             if each.is_paused and rung < len(self.rungs) and rung not in steps:
                 step = Step(each.number, rung)
@@ -237,6 +245,9 @@ class Strategy:
             for rung in range(1, each.rung + each.is_climbing + 1):
                 spent[rung] += self._increment(rung, each.horizon, n_folds)
         return steps[min(steps, key=lambda rung: (spent[rung] + steps[rung][1], rung))]
+
+    def _in_order(self, standings: Iterable[Standing]) -> list[Standing]:
+        return sorted(standings, key=lambda each: each.order(len(self.rungs)))
 
     def _increment(self, rung: int, horizon: int, n_folds: int) -> int:
         below = self.fold_epochs(rung - 1, horizon, n_folds)
@@ -258,11 +269,11 @@ class Ladder(Strategy):
     last rung as on any other. Here the best one goes on whenever its rung has had the fewest
     epochs, so that a trial that paused too soon may still go on when no better one has come.
 
-    The other folds come in at a third: all folds say more there than one does at its end, for a
-    third of what all take to their end.
+    The other folds come in at the first rung: all folds say more there than one does at a third.
     """
 
-    rungs: tuple[float, ...] = (1 / 9, 1 / 3, 1 / 3, 1.0)
+    rungs: tuple[float, ...] = (1 / 9, 1 / 9, 1 / 3, 1.0)
+    n_finalists: int = 2
 
 
 @dataclass(frozen=True)
@@ -275,26 +286,46 @@ class FinishBest(Strategy):
     rungs: tuple[float, ...] = (1 / 4, 1.0)
 
 
+NAMED: Mapping[str, Callable[[], Strategy]] = {"ladder": Ladder, "finish-best": FinishBest}
+"""Strategies that a command line can name."""
+
+
+def strategy_named(name: Any) -> Any:
+    """Return the strategy of a name; what is no name of one is returned as it is."""
+    return NAMED[name]() if isinstance(name, str) and name in NAMED else name
+
+
 def check_strategy(strategy: Any, pruner: Any, schedule: Any) -> None:
     """Raise BadInput unless a study may have this strategy, beside its pruner and its schedule."""
-    if strategy is None:
+    if strategy is None or strategy == "auto":
         return
     require(
-        isinstance(strategy, Strategy), "strategy", "a strategy such as Ladder(), or None", strategy
+        isinstance(strategy, Strategy),
+        "strategy",
+        "a strategy such as Ladder(), None or 'auto'",
+        strategy,
     )
     if pruner is not None:
         raise BadInput(
             "pruner must be None with a strategy, whose trials pause and are not pruned, got "
             f"{pruner!r}"
         )
+    if reason := _reason_against_pausing(schedule):
+        raise BadInput(f"strategy must be None with {reason}, got {strategy!r} with {schedule!r}")
+
+
+def may_pause(schedule: Any) -> bool:
+    """Whether trials with this schedule, or these, can be compared on lower rungs."""
+    return not _reason_against_pausing(schedule)
+
+
+def _reason_against_pausing(schedule: Any) -> str:
     schedules = list(schedule.values()) if isinstance(schedule, Mapping) else [schedule]
     if any(hasattr(each, "given") for each in schedules):
-        raise BadInput(
-            "strategy must be None with a schedule that reacts to the mean curve: on the lower "
-            f"rungs there is one fold only, got {strategy!r} with {schedule!r}"
-        )
+        return "a schedule that reacts to the mean curve: on the lower rungs there is one fold only"
     if len({getattr(each, "horizon_free", True) for each in schedules}) > 1:
-        raise BadInput(
-            "strategy must be None where some schedules depend on their horizon and others do not: "
-            f"on a lower rung their losses cannot be compared, got {strategy!r} with {schedule!r}"
+        return (
+            "schedules of which only some depend on their horizon: on a lower rung their losses "
+            "cannot be compared"
         )
+    return ""

@@ -21,7 +21,7 @@ def session(monkeypatch):
         study=SimpleNamespace(
             user_attrs=notes, set_user_attr=notes.__setitem__, get_trials=lambda **_: [1, 2]
         ),
-        spec=SimpleNamespace(budget=Budget(max_fold_epochs=80), strategy=Ladder()),
+        spec=SimpleNamespace(budget=Budget(max_fold_epochs=80), pausing=Ladder()),
         claims=SimpleNamespace(asking=nullcontext, is_taken=lambda number: False),
         climbs=SimpleNamespace(
             underway=lambda is_taken: 0,
@@ -43,9 +43,9 @@ def test_a_search_that_has_ended_begins_nothing_before_its_budget_or_strategy_is
     note_end(session)
     assert next_proposal(session) is None
     assert is_over(session)
-    session.spec.strategy = FinishBest()
+    session.spec.pausing = FinishBest()
     assert next_proposal(session) == Step(None, 1)
-    session.spec.strategy, session.spec.budget = Ladder(), Budget(max_fold_epochs=90)
+    session.spec.pausing, session.spec.budget = Ladder(), Budget(max_fold_epochs=90)
     assert next_proposal(session) == Step(None, 1)
 
 

@@ -16,6 +16,7 @@ from pipeline.errors import BadInput, ExitCode
 from pipeline.objective import Objective
 from pipeline.registry import Registry
 from pipeline.spec import EarlyStopping, StudySpec
+from pipeline.strategy import FinishBest, Ladder
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,6 +87,10 @@ VALUES = [
     ("registry.on", "test", "test"),
     ("keep_checkpoints", "3", 3),
     ("keep_checkpoints", "all", "all"),
+    ("strategy", "ladder", Ladder()),
+    ("strategy", "finish-best", FinishBest()),
+    ("strategy", "auto", "auto"),
+    ("strategy", "None", None),
     ("space.max_epochs", "40", 40),
     ("space.learning_rate", "0.01", 0.01),
 ]

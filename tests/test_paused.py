@@ -38,7 +38,7 @@ class Made:
         self.climbs = SimpleNamespace(in_line=lambda is_taken: {0}, end=self.end)
         self.run = SimpleNamespace(flush=lambda: self.done.append("flush"))
         self.study = SimpleNamespace(set_user_attr=self.note, user_attrs={}, get_trials=self.begun)
-        self.spec = SimpleNamespace(budget=Budget(), strategy=Ladder())
+        self.spec = SimpleNamespace(budget=Budget(), pausing=Ladder())
         self.is_asking = self.has_ended = False
 
     @contextmanager

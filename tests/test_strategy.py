@@ -71,6 +71,17 @@ def test_a_ladder_spends_as_much_on_each_rung_but_the_last():
     assert max(each.rung for each in standings.values()) == 3
 
 
+@pytest.mark.parametrize("strategy", [*STRATEGIES, ONE_FOLD])
+@pytest.mark.parametrize(("n_trials", "n_folds"), [(30, 5), (100, 3), (30, 1)])
+def test_what_a_number_of_trials_costs_is_known_but_for_a_step_on_each_rung(
+    strategy, n_trials, n_folds
+):
+    budget = 10**6
+    *_, left = play(strategy, drawn(0), left=budget, n_folds=n_folds, n_trials=n_trials)
+    expected = strategy.expected_fold_epochs(n_trials, n_folds, HORIZON)
+    assert abs(budget - left - expected) <= HORIZON * n_folds
+
+
 def test_the_first_steps_of_a_ladder():
     """Three begin, since a quarter less a sixteenth is three sixteenths; then the best goes on."""
     losses = {0: 0.3, 1: 0.1, 2: 0.2}
@@ -137,8 +148,9 @@ def test_what_ended_on_its_way_is_no_finalist():
     ended = Standing(0, 9, (0.5, 0.1), is_paused=False)
     failed = Standing(1, 9, (0.5, 0.1), is_paused=False, has_failed=True)
     climbing = Standing(2, 9, (0.5, 0.3), is_paused=False, is_climbing=True)
+    three = replace(ONE_FOLD, n_finalists=3)
     standings = [ended, failed, climbing, Standing(3, 9, (0.5, 0.2)), Standing(4, 9, (0.3,))]
-    assert [each.number for each in ONE_FOLD.finalists(standings)] == [3, 2, 4]
+    assert [each.number for each in three.finalists(standings)] == [3, 2, 4]
 
 
 def test_deeper_rungs_decide_wherever_they_are_known():
@@ -172,7 +184,7 @@ def test_all_folds_are_counted_on_the_last_rung_only():
 
 
 def test_or_from_a_rung_on_that_is_there_twice():
-    ladder = Ladder()
+    ladder = Ladder(rungs=(1 / 9, 1 / 3, 1 / 3, 1))
     assert [ladder.fold_epochs(rung, 9, 5) for rung in range(5)] == [0, 1, 3, 15, 45]
     assert [ladder.is_of_all_folds(rung) for rung in (1, 2, 3, 4)] == [False, False, True, True]
     seen = [Standing(n, 9, (0.5, 0.1 * n)) for n in range(13)]

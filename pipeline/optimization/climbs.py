@@ -137,8 +137,7 @@ class Climbs:
             take(step.number)
             proposal = continued_proposal(self._study, self._spec, step.number)
         else:
-            ranked = places(self._standings())
-            proposal = new_proposal(self._study, self._spec, take=take, places=ranked)
+            proposal = new_proposal(self._study, self._spec, take=take, places=self.places())
         proposal.aim_at(step.rung)
         return proposal
 
@@ -149,6 +148,10 @@ class Climbs:
     def finalists(self) -> list[int]:
         """Return the numbers of the trials that are to be finished, or are."""
         return [each.number for each in self._strategy.finalists(self._standings())]
+
+    def places(self) -> dict[int, int]:
+        """Return the place of each trial that has reached a rung or failed, 0 for the best."""
+        return places(self._standings())
 
     def in_line(self, is_taken: Callable[[int], bool] = lambda number: False) -> set[int]:
         """Return the numbers of the paused trials that are next to go on, on any rung."""

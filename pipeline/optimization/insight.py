@@ -7,6 +7,8 @@ from datetime import datetime
 import optuna
 from optuna.trial import TrialState
 
+from pipeline.optimization.climbs import Climbs
+from pipeline.optimization.ranked import study_of_ranked
 from pipeline.spec import StudySpec
 
 N_FOR_IMPORTANCES = 30
@@ -24,13 +26,17 @@ def spans(study: optuna.Study) -> dict[int, tuple[datetime, datetime]]:
     }
 
 
-def importances(study: optuna.Study, spec: StudySpec) -> dict[str, float]:
+def importances(study: optuna.Study, spec: StudySpec, n_folds: int) -> dict[str, float]:
     """Return each sampled parameter's share of the variance of the values, largest first.
+
+    Where trials pause few have a value: there it is the variance of the places of all.
 
     Functional ANOVA on a random forest (Hutter, Hoos & Leyton-Brown 2014), grown from the study's
     seed: the same trials give the same shares. Empty for fewer than `N_FOR_IMPORTANCES` trials with
     a value, for one parameter, or where all values are equal.
     """
+    if spec.pausing is not None:
+        study = study_of_ranked(study, Climbs(study, spec, spec.pausing, n_folds).places())
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     names = list(spec.sampled)
     if len(trials) < N_FOR_IMPORTANCES or len(names) < 2 or len({t.value for t in trials}) < 2:

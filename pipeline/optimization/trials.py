@@ -99,7 +99,7 @@ class Proposal:
             self._report(mean, step)
         if step < self._last_step:
             return False
-        if self._spec.strategy is not None:  # its trials pause
+        if self._spec.pausing is not None:  # its trials pause
             return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False

@@ -36,10 +36,11 @@ class Account:
     @classmethod
     def of(cls, result: StudyResult, study: Any, record: Mapping[str, Any]) -> Account:
         """Return the account of a search that has its answer. study: Optuna's."""
+        folds = result.best.curves.folds if result.best.curves else ()
         return cls(
             record,
             optimization.spans(study),
-            optimization.importances(study, result.spec),
+            optimization.importances(study, result.spec, len(folds)),
             decision.ways_of(result),
         )
 

@@ -35,8 +35,9 @@ def importance_bars(shares: Mapping[str, float]) -> Picture | None:
     return Picture(
         name="importances",
         title="Which parameters mattered",
-        caption="Functional ANOVA over the trials with a value (Hutter et al. 2014). It is about "
-        "the whole space, its bad corners included, and not about how to tune the best trial.",
+        caption="Functional ANOVA (Hutter et al. 2014) over the trials with a value, or over the "
+        "places of all where trials pause. It is about the whole space, its bad corners included, "
+        "and not about how to tune the best trial.",
         plot=plot,
     )
 

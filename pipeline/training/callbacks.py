@@ -249,7 +249,7 @@ def check_callbacks(spec: StudySpec) -> None:
             f"callbacks must be a function that makes new ones each time, got the same {name} "
             "twice: each fold needs its own; for example lambda: [MyCallback()]"
         )
-    if spec.strategy is not None and (names := _holding(first)):
+    if spec.pausing is not None and (names := _holding(first)):
         raise BadInput(
             f"strategy must be None with callbacks that may keep something, got {names}: trials "
             f"that pause go on without it. Allowed: {_DECLARED}"

@@ -68,8 +68,12 @@ def expected_work(spec: StudySpec, folds: Sequence[Fold]) -> SearchWork:
     choices = values(spec.space["max_epochs"])
     epochs = sum(choices) / len(choices)
     n_trials = spec.budget.n_trials
+    if (strategy := spec.pausing) is None:
+        n_fold_epochs = n_trials * len(folds) * epochs * TRAINED_SHARE
+    else:
+        n_fold_epochs = strategy.expected_fold_epochs(n_trials, len(folds), epochs)
     return SearchWork(
-        n_fold_epochs=n_trials * len(folds) * epochs * TRAINED_SHARE,
+        n_fold_epochs=n_fold_epochs,
         n_programs=int(min(n_trials, n_architectures(spec))) * _n_last_batches(spec, folds),
     )
 

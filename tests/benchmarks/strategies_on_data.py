@@ -41,7 +41,7 @@ from tests.benchmarks.strategies_studies import STUDIES
 
 STRATEGIES: Mapping[str, Strategy] = {
     "ladder": Ladder(),
-    "ladder, 2 finalists": Ladder(n_finalists=2),
+    "ladder, 3 finalists": Ladder(n_finalists=3),
     "finish the best": FinishBest(),
 }
 
@@ -106,7 +106,7 @@ def compared(
     """Search a study in all ways but those whose scores are known, in a project of its own."""
     scores = dict(known)
     if WHOLE not in known:
-        pruned = searched(replace(spec, name=f"{spec.name}-pruned"), home)
+        pruned = searched(replace(spec, name=f"{spec.name}-pruned", strategy=None), home)
         scores[WHOLE] = whole = score_of(pruned)
         assert whole is not None  # it would have raised NoResult
         scores[f"{WHOLE}, as few"] = score_of(pruned, within=int(share * whole.fold_epochs))

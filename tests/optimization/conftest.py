@@ -36,6 +36,7 @@ def make_spec() -> Callable[..., StudySpec]:
                 "build_model": lambda params: params,
                 "space": space,
                 "seed": 3,
+                "strategy": None,
                 **fields,
             }
         )

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from pipeline.budget import Budget
 from pipeline.curves import FoldCurves
 from pipeline.objective import Objective
-from pipeline.optimization import Climbs, enqueue, finished
+from pipeline.optimization import Climbs, enqueue, finished, importances
 from pipeline.optimization.climbs import best_average
 from pipeline.optimization.ranked import study_of_ranked
 from pipeline.results import Outcome, TrialResult
@@ -56,6 +56,18 @@ def search(open_journal, result_of):
 
 def falling(number):
     return 1.0 - number / 100
+
+
+def test_what_mattered_is_seen_in_the_places_of_all_though_few_have_a_value(
+    make_spec, open_journal, search
+):
+    spec = make_spec(budget=Budget(n_trials=30), strategy=LADDER)
+    search(spec, lambda number: open_journal(spec).trials[number].params["learning_rate"])
+    study = open_journal(spec)
+    assert len(study.get_trials(states=(TrialState.COMPLETE,))) < 10
+    shares = importances(study, spec, 2)
+    assert list(shares) == ["learning_rate", "momentum"]
+    assert shares["learning_rate"] > 0.8
 
 
 def test_a_paused_trial_stays_running_and_an_ended_one_is_complete(make_spec, open_journal, search):
@@ -135,7 +147,7 @@ def test_a_rung_that_is_there_twice_is_reached_with_one_fold_and_then_with_all(
     make_spec, open_journal
 ):
     spec = make_spec(sampler=lambda seed: Watching(seed=seed))
-    climbs = Climbs(open_journal(spec), spec, Ladder(rungs=(0.1, 0.5, 0.5, 1)), n_folds=2)
+    climbs = Climbs(open_journal(spec), spec, Ladder(rungs=(0.1, 0.5, 0.5, 1), n_finalists=3), 2)
     # By its first fold trial 0 is the best, and by both it is the worst.
     for ahead, behind in ((0.1, 0.9), (0.2, 0.2), (0.3, 0.3)):
         proposal = climbs.proposal(Step(None, 1))

@@ -16,7 +16,7 @@ SPACE = {
 
 def spec(**space):
     return StudySpec(load_data=lambda: None, build_model=lambda params: params,
-                     space={**SPACE, **space}, seed=3)  # fmt: skip
+                     space={**SPACE, **space}, seed=3, strategy=None)  # fmt: skip
 
 
 def study(n_trials, value=lambda rate: rate):
@@ -31,17 +31,17 @@ def study(n_trials, value=lambda rate: rate):
 
 def test_the_parameter_that_decides_comes_first_and_the_same_trials_give_the_same_shares():
     searched = study(N_FOR_IMPORTANCES)
-    shares = importances(searched, spec())
+    shares = importances(searched, spec(), 3)
     assert list(shares) == ["learning_rate", "max_epochs"]
     assert shares["learning_rate"] > 0.8
     assert sum(shares.values()) == pytest.approx(1.0)
-    assert importances(searched, spec()) == shares
+    assert importances(searched, spec(), 3) == shares
 
 
 def test_too_few_trials_one_parameter_or_equal_values_tell_nothing():
-    assert importances(study(N_FOR_IMPORTANCES - 1), spec()) == {}
-    assert importances(study(N_FOR_IMPORTANCES), spec(max_epochs=5)) == {}
-    assert importances(study(N_FOR_IMPORTANCES, value=lambda rate: 1.0), spec()) == {}
+    assert importances(study(N_FOR_IMPORTANCES - 1), spec(), 3) == {}
+    assert importances(study(N_FOR_IMPORTANCES), spec(max_epochs=5), 3) == {}
+    assert importances(study(N_FOR_IMPORTANCES, value=lambda rate: 1.0), spec(), 3) == {}
 
 
 def test_finished_trials_have_their_times():
