@@ -67,7 +67,7 @@ def _connect(address: str, options: dict[str, Any]) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raise where nobody listens: Ray itself would try for a quarter of an hour."""
+    """Raise where nobody listens: Ray itself goes on trying for many minutes."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal()) or "/" in host:
         raise BadInput(
