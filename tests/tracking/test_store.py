@@ -253,9 +253,9 @@ def test_mlflow_does_not_print_a_servers_password(tmp_path, closed_port, monkeyp
 
 def test_a_database_without_its_driver_names_what_is_missing(tmp_path):
     with pytest.raises(
-        StoreUnavailable, match=r"mysql\+pymysql://ann:\*\*\*@host/db .*No module named"
+        StoreUnavailable, match=r"mysql\+mysqldb://ann:\*\*\*@host/db .*No module named"
     ):
-        open_store("mysql+pymysql://ann:hunter2@host/db", tmp_path)
+        open_store("mysql+mysqldb://ann:hunter2@host/db", tmp_path)
 
 
 @pytest.mark.parametrize(
