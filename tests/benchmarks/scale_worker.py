@@ -25,7 +25,7 @@ from pipeline.errors import TakenOver
 from pipeline.evaluation import evaluate
 from pipeline.machine import Ceiling
 from pipeline.optimization import Finished, HeartbeatClaims, Proposal, disconnect, open_study
-from pipeline.optimization.database import _use_utc
+from pipeline.optimization.servers import server_at
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
 from pipeline.session import Session
@@ -176,7 +176,9 @@ def as_read(known: optuna.Study) -> optuna.Study:
     backend = object.__new__(type(cached._backend))  # a copy would look for its tables again
     vars(backend).update(vars(cached._backend))
     backend.engine = create_engine(backend.url, **backend.engine_kwargs)
-    event.listen(backend.engine, "connect", _use_utc)
+    server = server_at(backend.url)
+    assert server is not None
+    server.prepare(backend.engine)
     backend.scoped_session = scoped_session(sessionmaker(bind=backend.engine))
     storage: Any = type(cached)(backend)
     for study_id, each in cached._studies.items():
