@@ -24,6 +24,7 @@ from pipeline.data import Dataset
 from pipeline.progress import Display
 from pipeline.question import Question, pose_on
 from pipeline.recording import Stores
+from pipeline.results import TrialResult
 from pipeline.session import Session
 from pipeline.spec import StudySpec
 from pipeline.tracking.trial_run import TrialRun
@@ -88,6 +89,9 @@ class Recorded:
     def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
         return True
 
+    def device_number(self, fold: int) -> int:
+        return 0
+
     def prepare(self, fold: int) -> None:
         """There is nothing to compile."""
 
@@ -131,11 +135,26 @@ class Unlogged:
     update = let_go = put
 
 
+class Told(Display):
+    """Hands each trial's result on."""
+
+    def __init__(self, see: Callable[[TrialResult], None]) -> None:
+        self._see = see
+
+    def trial_ended(self, result: TrialResult) -> None:
+        self._see(result)
+
+
 def session_of(
-    question: Question, url: str, study: optuna.Study, engine: Recorded, patience_secs: float
+    question: Question,
+    url: str,
+    study: optuna.Study,
+    engine: Recorded,
+    patience_secs: float,
+    see: Callable[[TrialResult], None] = lambda trial: None,
 ) -> Session:
-    """Return a worker's session on a study in a database."""
-    stop, display = StopRequest(), Display()
+    """Return a worker's session on a study in a database; `see` is told of each trial's end."""
+    stop, display = StopRequest(), Told(see)
     meeting = Stores(None, url, patience_secs).meeting_for(question, stop)
     run: Any = Unlogged()
     recorded: Any = (engine, "recorded")

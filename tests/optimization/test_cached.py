@@ -10,6 +10,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
+from pipeline.errors import StoreUnavailable
 from pipeline.optimization import next_proposal, open_study
 from pipeline.results import Outcome
 
@@ -76,7 +77,7 @@ def test_trials_are_those_that_optuna_reads(make_spec, opened):
             wanted = RDBStorage._get_trials(backend, study_id, states, among, greater_than)
             assert backend._get_trials(study_id, states, among, greater_than) == wanted
     assert len(backend._get_trials(study_id, None, set(), -1)) == 6
-    with pytest.raises(KeyError):
+    with pytest.raises(StoreUnavailable):
         backend._get_trials(99, None, set(), -1)
 
 
