@@ -78,7 +78,7 @@ class GatheredReports(Reports):
         self._unwritten, self._last_write = {}, self._clock()
 
     def trials(self) -> list[FrozenTrial]:
-        """Return the study's trials as a pruner is shown them: nothing is read for this."""
+        """Return the study's trials, not older than a pruner is shown them."""
         return self._recent.get_all_trials(self._trial.study._study_id, deepcopy=False)
 
     def should_prune(self, *, horizon_free: bool) -> bool:

@@ -31,7 +31,7 @@ from tests.benchmarks.scale_report import Scale, draw, in_words
 from tests.benchmarks.scale_seed import store, under_way
 from tests.benchmarks.scale_server import PRELOAD, Watch
 from tests.benchmarks.scale_study import question_of, spec_of
-from tests.benchmarks.scale_worker import Timings, Workers, asked_alone
+from tests.benchmarks.scale_worker import Timings, Workers, asked_alone, sleep_until
 from tests.postgres import Database, Postgres, running_server
 
 CONNECTIONS_PER_WORKER = 4
@@ -79,25 +79,29 @@ def simulated(server: Database, table: CurveTable, n: int, options: argparse.Nam
         server.execute("VACUUM ANALYZE", database)
         alone = asked_alone(study, table, question, url)
         disconnect(study._storage)
-        processes, begin = min(N_PROCESSES, n), time.monotonic() + options.load_secs
-        ramp = begin + options.ramp_secs
-        until = ramp + options.secs
-        starts = [begin + options.ramp_secs * place / n for place in range(n)]
+        processes = min(N_PROCESSES, n)
+        starts = [options.ramp_secs * place / n for place in range(n)]
         context, answers = multiprocessing.get_context("fork"), []
         for first in range(processes):
             mine = slice(first, n, processes)
             workers = Workers(
                 table, url, Path(folder), 10**6, options.epoch_secs, PATIENCE_SECS,
                 [n_ended + place for place in range(n)][mine], n_epochs[mine], starts[mine],
-                ramp, until,
+                options.ramp_secs, options.secs,
             )  # fmt: skip
-            answer, theirs = context.Pipe(duplex=False)
+            answer, theirs = context.Pipe()
             context.Process(target=workers.run, args=(theirs,)).start()
             theirs.close()
             answers.append(answer)
-        time.sleep(max(0.0, ramp - time.monotonic()))
+        for answer in answers:
+            answer.recv()  # it is ready
+        begin = time.monotonic()
+        for answer in answers:
+            answer.send(begin)
+        ramp, until = begin + options.ramp_secs, begin + options.ramp_secs + options.secs
+        sleep_until(ramp)
         with Watch(server, database) as watch:
-            time.sleep(max(0.0, until - time.monotonic()))
+            sleep_until(until)
         told: list[Timings] = [answer.recv() for answer in answers]
         for process in multiprocessing.active_children():
             process.join()
@@ -112,7 +116,6 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epoch-secs", type=float, default=1.0, help="of all folds")
     parser.add_argument("--ended", type=int, default=100, metavar="TRIALS",
                         help="that have ended when it begins; at least one a worker")  # fmt: skip
-    parser.add_argument("--load-secs", type=float, default=5.0, help="until the first one begins")
     parser.add_argument("--ramp-secs", type=float, default=10.0, help="until all have begun")
     parser.add_argument("--secs", type=float, default=60.0, help="that are looked at")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there")

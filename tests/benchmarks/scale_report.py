@@ -160,14 +160,17 @@ def draw(runs: Mapping[str, Sequence[Scale]], path: Path) -> None:
             ),
             strict=True,
         ):
-            panel.plot(n, values, marker="o", label=name)
+            known = np.isfinite(values)
+            panel.plot(np.array(n)[known], np.array(values)[known], marker="o", label=name)
     for panel, label in zip(
         panels, ("trials a second", "% of the time not training", "ms of an ask alone"), strict=True
     ):
         panel.set_xscale("log")
         panel.set_xlabel("workers")
         panel.set_ylabel(label)
+    for panel in panels[:2]:
         panel.set_ylim(bottom=0)
+    panels[2].set_yscale("log")
     panels[0].legend(frameon=False)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)

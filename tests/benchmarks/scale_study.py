@@ -24,6 +24,7 @@ from pipeline.data import Dataset
 from pipeline.progress import Display
 from pipeline.question import Question, pose_on
 from pipeline.recording import Stores
+from pipeline.results import TrialResult
 from pipeline.session import Session
 from pipeline.spec import StudySpec
 from pipeline.tracking.trial_run import TrialRun
@@ -35,7 +36,7 @@ from tests.benchmarks.replay_ways import duration_of
 N_FOLDS = 3
 
 Slept = Callable[[float, float], None]
-"""Takes when an epoch of a fold began and ended, by the monotonic clock."""
+"""Takes when an epoch of a fold begins and ends, by the monotonic clock."""
 
 
 def load_data() -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +89,9 @@ class Recorded:
     def is_same_program(self, params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
         return True
 
+    def device_number(self, fold: int) -> int:
+        return 0
+
     def prepare(self, fold: int) -> None:
         """There is nothing to compile."""
 
@@ -100,9 +104,10 @@ class Recorded:
     def run_epoch(self, fold: int, state: State, *more: Any) -> tuple[State, FoldEpoch]:
         (n_before,) = state
         if n_before >= self.n_skipped:
+            secs = self.epoch_secs * duration_of(self.row) / N_FOLDS
             start = time.monotonic()
-            time.sleep(self.epoch_secs * duration_of(self.row) / N_FOLDS)
-            self.slept(start, time.monotonic())
+            self.slept(start, start + secs)  # first: it may be looked at in the midst
+            time.sleep(secs)
         loss = losses_of(self.table, self.row)[fold, n_before]
         return (n_before + 1,), FoldEpoch(np.array([loss, loss]), row_losses=None)
 
@@ -130,11 +135,26 @@ class Unlogged:
     update = let_go = put
 
 
+class Told(Display):
+    """Hands each trial's result on."""
+
+    def __init__(self, see: Callable[[TrialResult], None]) -> None:
+        self._see = see
+
+    def trial_ended(self, result: TrialResult) -> None:
+        self._see(result)
+
+
 def session_of(
-    question: Question, url: str, study: optuna.Study, engine: Recorded, patience_secs: float
+    question: Question,
+    url: str,
+    study: optuna.Study,
+    engine: Recorded,
+    patience_secs: float,
+    see: Callable[[TrialResult], None] = lambda trial: None,
 ) -> Session:
-    """Return a worker's session on a study in a database."""
-    stop, display = StopRequest(), Display()
+    """Return a worker's session on a study in a database; `see` is told of each trial's end."""
+    stop, display = StopRequest(), Told(see)
     meeting = Stores(None, url, patience_secs).meeting_for(question, stop)
     run: Any = Unlogged()
     recorded: Any = (engine, "recorded")

@@ -61,6 +61,11 @@ class Timings:
     def slept(self, start: float, end: float) -> None:
         self.epochs.append((start, end))
 
+    def see(self, trial: TrialResult) -> None:
+        """Take a trial's result: none may fail but those whose curve diverges."""
+        if trial.outcome is Outcome.FAILED and not trial.diverged:
+            self.failures.append(trial.reason)
+
     def time(self, kind: str, owner: Any, name: str) -> None:
         """Let a function's calls be timed from now on."""
         calls = self.calls.setdefault(kind, [])
@@ -118,7 +123,8 @@ class Workers:
     """Those of one process.
 
     numbers, n_epochs: the trials that they are at when they begin, and how far those are
-    starts: when they begin; they are looked at from `since` to `until`, by the monotonic clock
+    starts: when they begin, from the moment on that all processes are told
+    ramp_secs: from then on until they are looked at, for `secs`
     """
 
     table: CurveTable
@@ -130,8 +136,8 @@ class Workers:
     numbers: Sequence[int]
     n_epochs: Sequence[int]
     starts: Sequence[float]
-    since: float
-    until: float
+    ramp_secs: float
+    secs: float
 
     def run(self, answer: Connection) -> None:
         """Work, and answer with the timings when it is time; the process ends in the midst."""
@@ -145,15 +151,17 @@ class Workers:
         finished = Finished(known, spec)
         finished.all()
         disconnect(known._storage)
+        answer.send(None)  # ready
+        begin: float = answer.recv()
 
         def work(place: int) -> None:
             engine = Recorded(
                 self.table, self.epoch_secs, timings.slept, n_skipped=self.n_epochs[place]
             )
             study = as_read(known)
-            session = session_of(question, self.url, study, engine, self.patience_secs)
+            session = session_of(question, self.url, study, engine, self.patience_secs, timings.see)
             session.finished._results.update(finished._results)
-            time.sleep(max(0.0, self.starts[place] - time.monotonic()))
+            sleep_until(begin + self.starts[place])
             try:
                 go_on(session, engine, self.numbers[place])
             except Exception as error:
@@ -161,13 +169,18 @@ class Workers:
 
         for place in range(len(self.numbers)):
             threading.Thread(target=work, args=(place,), daemon=True).start()
-        time.sleep(max(0.0, self.since - time.monotonic()))
+        sleep_until(begin + self.ramp_secs)
         before = time.process_time()
-        time.sleep(max(0.0, self.until - time.monotonic()))
+        sleep_until(begin + self.ramp_secs + self.secs)
         timings.processor_secs = time.process_time() - before
         answer.send(timings)
         answer.close()
         os._exit(0)
+
+
+def sleep_until(moment: float) -> None:
+    """Sleep until a moment of the monotonic clock."""
+    time.sleep(max(0.0, moment - time.monotonic()))
 
 
 def as_read(known: optuna.Study) -> optuna.Study:

@@ -90,7 +90,7 @@ def test_the_command_lets_workers_search_through_a_server(folder):
         pass  # or it is skipped
     command = [
         "tests/benchmarks/scale.py", folder, "--workers", "3", "--epoch-secs", "0.03", "--ended",
-        "5", "--load-secs", "1", "--ramp-secs", "1", "--secs", "3", "--json", folder / "scale.json",
+        "5", "--ramp-secs", "1", "--secs", "4", "--json", folder / "scale.json",
     ]  # fmt: skip
     ended = subprocess.run(
         [sys.executable, *command], cwd=ROOT, text=True, capture_output=True, timeout=120
