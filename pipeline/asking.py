@@ -19,23 +19,53 @@ ENDED = "ended"
 
 
 def next_proposal(session: Session) -> optimization.Proposal | None:
-    """Return a trial that nobody is at, or a new one; None when no other one is to begin."""
-    study, claims = session.study, session.claims
+    """Return a trial that nobody is at, or a new one; None when no other one is to begin.
+
+    What needs a larger device than this worker's is left to those that have one.
+    """
+    while True:
+        proposal = _proposed(session)
+        if proposal is None or session.room.takes(proposal):
+            return proposal
+        session.claims.release(proposal.number)
+        session.display.say(f"trial {proposal.number} is left to a worker with a larger device")
+
+
+def _proposed(session: Session) -> optimization.Proposal | None:
+    study, spec, claims, room = session.study, session.spec, session.claims, session.room
     with claims.asking():
         ends_early = _ends_early(session)
         if session.climbs is not None:
-            if has_ended(session):
-                return None
-            session.spending.count_underway(session.climbs.underway(claims.is_taken))
-            left = session.spending.left(session.finished.all())
-            step = session.climbs.next_step(
-                is_taken=claims.is_taken, ends_early=ends_early, left=left
-            )
-            return None if step is None else session.climbs.proposal(step, take=claims.take)
-        left_behind = any(not claims.is_taken(each.number) for each in optimization.begun(study))
-        if not left_behind and (ends_early or not optimization.n_to_begin(study, session.spec)):
+            return None if has_ended(session) else _next_climb(session, ends_early=ends_early)
+        numbers = [trial.number for trial in optimization.begun(study)]
+        left_behind = {number for number in numbers if not claims.is_taken(number)}
+        too_large = {number for number in left_behind if room.is_left(number)}
+        ends = ends_early or room.enough_left(too_large)
+        if left_behind == too_large and (ends or not optimization.n_to_begin(study, spec)):
             return None
-        return optimization.next_proposal(study, session.spec, take=claims.take)
+        return optimization.next_proposal(
+            study, spec, take=lambda number: number not in too_large and claims.take(number)
+        )
+
+
+def _next_climb(session: Session, *, ends_early: bool) -> optimization.Proposal | None:
+    """Return the trial of the strategy's next step, or of the one after those left to others."""
+    climbs, claims, room = session.climbs, session.claims, session.room
+    assert climbs is not None
+    session.spending.count_underway(climbs.underway(claims.is_taken))
+    left = session.spending.left(session.finished.all())
+    too_large: set[int] = set()
+    while True:
+        step = climbs.next_step(
+            is_taken=lambda number: number in too_large or claims.is_taken(number),
+            ends_early=ends_early,
+            left=left,
+        )
+        if step is None or (step.number is None and room.enough_left(too_large)):
+            return None
+        if step.number is None or not room.is_left(step.number):
+            return climbs.proposal(step, take=claims.take)
+        too_large.add(step.number)
 
 
 def is_over(session: Session) -> bool:

@@ -18,20 +18,25 @@ from pipeline.machine import Place, ceiling_mb, places
 
 
 def children(
-    n_workers: int, n_gpus: int, arguments: Sequence[str], folder: Path, logs: Path
+    devices_mb: Sequence[float], n_gpus: int, arguments: Sequence[str], folder: Path, logs: Path
 ) -> list[Child]:
     """Return the workers of a crew on this machine, none of which is started.
 
+    devices_mb: by worker, what a trial may take of its device
     folder: which relative paths among the arguments are relative to; logs: of theirs
     """
+    n_workers = len(devices_mb)
     limit_mb = ceiling_mb(n_workers)
     told = [
         *arguments,
         *("--supervisor", str(os.getpid())),
         *(() if limit_mb is None else ("--memory-limit", str(limit_mb))),
     ]
-    on = enumerate(places(n_workers, n_gpus), start=1)
-    return [Child(number, place, told, folder, logs) for number, place in on]
+    on = enumerate(zip(places(n_workers, n_gpus), devices_mb, strict=True), start=1)
+    return [
+        Child(number, place, [*told, "--device-memory", str(mb)], folder, logs)
+        for number, (place, mb) in on
+    ]
 
 
 def name_of(number: int) -> str:

@@ -100,6 +100,10 @@ def worker_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
         "--gpu-share", type=float, default=1.0, metavar="SHARE", help="of its GPU's memory"
     )
     parser.add_argument(
+        "--device-memory", type=float, metavar="MB",
+        help="of its device, that a trial may take",
+    )  # fmt: skip
+    parser.add_argument(
         "--memory-limit", type=float, metavar="MB", help="end after a trial that leaves it larger"
     )
     parser.set_defaults(json=True, register=False, keep_checkpoints=None)

@@ -48,8 +48,9 @@ class Crew:
             return cls._on_ray(options, spec, folder)
         n = options.workers
         if n == "auto":
-            n_folds = expected_n_folds(spec.splitter)
-            n = n_workers_for(len(training.GPUS), spec.threads, n_folds, spec.budget.n_trials)
+            n_folds, strategy = expected_n_folds(spec.splitter), spec.pausing
+            at_once = n_folds if strategy is None else strategy.n_folds_at_once(n_folds)
+            n = n_workers_for(len(training.GPUS), spec.threads, at_once, spec.budget.n_trials)
         return cls(n, arguments_of(options), folder)
 
     @classmethod
@@ -98,6 +99,11 @@ class Crew:
         if self.placement is not None:
             return f"{self.placement} and {each}"
         return f"{self.n_workers} worker(s), each with {each}"
+
+    @property
+    def n_here(self) -> int:
+        """How many workers share this machine's devices: none of those on Ray."""
+        return 0 if self.placement is not None else self.n_workers
 
     @property
     def is_apart(self) -> bool:

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from pipeline import training
 from pipeline.addresses import mask_password, storage_of, tracking_uri_of
 from pipeline.crew import Crew
-from pipeline.machine import EVERYTHING, places
+from pipeline.machine import EVERYTHING, n_cores, places
 from pipeline.placement import STATES_PER_FOLD, place, size
 from pipeline.progress import duration
-from pipeline.question import pose
+from pipeline.question import Question, pose
+from pipeline.room import check_need, devices_mb
 from pipeline.schedules import updates_per_epoch
 from pipeline.spec import StudySpec
 
 
 def cost_of(
     spec: StudySpec, *, tracking_uri: str | None, storage: str | None, crew: Crew | None = None
-) -> dict[str, str]:
-    """Check the study, time its model, and return what a search would cost and use, in words.
+) -> dict[str, Any]:
+    """Check the study, time its model, and return what a search would cost and use.
 
+    In words; "placement" is a table, a row for each worker on this machine.
     crew: that would train trials; None is this process
     Raises BadInput as `search` would before its first trial. Writes nothing.
     """
     said: list[str] = []
-    share = crew.share if crew else EVERYTHING
+    share, n_here = (crew.share, crew.n_here) if crew else (EVERYTHING, 1)
     question = pose(spec, share=share, measures=True, say=said.append)
+    check_need(spec, n_here)
     folds, rows = question.folds, question.development
     if found := question.found:
         engine = training.engine_for(found.setup, spec, rows, folds)
         measured = training.Measured(engine, found.timing, found.reason)
     else:
         measured = training.measured_engine(spec, rows, folds)
-    work = training.expected_work(spec, folds)
+    engine, work = measured.engine, training.expected_work(spec, folds)
     typical = training.typical_params(spec)
+    program, threads = engine.program(typical), question.threads_for(share.threads)
     updates = [updates_per_epoch(len(fold.train), int(typical["batch_size"])) for fold in folds]
     most = spec.budget.n_trials * len(folds) * spec.longest_horizon
     store = tracking_uri_of(tracking_uri) or f"sqlite:///{question.home / 'mlruns' / 'mlflow.db'}"
@@ -41,13 +48,14 @@ def cost_of(
         "study": question.name,
         "rows": question.rows,
         "devices": "; ".join(training.described_devices()),
-        "workers": _workers(crew, question.threads_for(share.threads)),
+        "workers": _workers(crew, threads),
         "space": ", ".join(spec.varied) + (f"; fixed {spec.fixed}" if spec.fixed else ""),
         "timed at": ", ".join(f"{k}={_short(v)}" for k, v in typical.items()),
-        "engine": f"{measured.engine.setup} ({measured.reason})",
+        "engine": f"{engine.setup} ({measured.reason})",
         "one epoch of one fold": f"{1e3 * measured.timing.fold_epoch_secs:.2g} ms, "
         f"{updates[0]} updates; {measured.timing.compile_secs:.1f} s to compile",
-        "memory": _memory(measured.engine, measured.engine.program(typical)),
+        "memory": _memory(engine, program),
+        **({"placement": _placement(engine, program, question, n_here, threads)} if n_here else {}),
         "at most": f"{spec.budget.n_trials} trials, {most:,} fold-epochs, "
         f"{most * sum(updates) // len(updates):,} updates, "
         f"{duration(most * measured.timing.fold_epoch_secs)} of training",
@@ -65,9 +73,45 @@ def _workers(crew: Crew | None, threads: int | None) -> str:
         return crew.in_words(threads)
     each = "a thread for each core" if threads is None else f"{threads} thread(s)"
     n_workers = 1 if crew is None else crew.n_workers
-    text = f"{n_workers}, each with {each}" if n_workers > 1 else f"1, with {each}"
-    on = [place.gpu for place in places(n_workers, len(training.GPUS)) if place.gpu is not None]
-    return text + (f", on GPU {', '.join(on)}" if on else "")
+    return f"{n_workers}, each with {each}" if n_workers > 1 else f"1, with {each}"
+
+
+def _placement(
+    engine: training.Engine,
+    program: training.Program,
+    question: Question,
+    n_workers: int,
+    threads: int | None,
+) -> list[dict[str, Any]]:
+    """Return where each worker trains, and what of such a program stays there."""
+    n_folds, table = len(question.folds), []
+    holding = engine.holding(program)
+    if not engine.rows_on_device:
+        holding = replace(holding, rows=0)
+    at = places(n_workers, len(training.GPUS))
+    of_devices = devices_mb(question.spec, n_workers)
+    for number, (each, mb) in enumerate(zip(at, of_devices, strict=True), start=1):
+        # What streams stays on one device.
+        n_devices = min(each.n_gpus or 1, n_folds) if engine.rows_on_device else 1
+        n_on_each, memory = math.ceil(n_folds / n_devices), engine.devices[0].memory
+        if each.gpu_share < 1 and (share_mb := training.gpu_capacity_mb(each)) is not None:
+            memory = int(share_mb * 2**20)
+        stays = place(replace(holding, n_folds=n_on_each), memory)
+        rows = "stay there" if stays.rows_on_device else "do not fit"
+        states = "stay there" if stays.states_on_device or each.gpu is None else "come and go"
+        table.append(
+            {
+                "worker": number,
+                "on": "CPU" if each.gpu is None else f"GPU {each.gpu}",
+                "share": round(each.gpu_share, 2),
+                "folds at once": min(n_folds, engine.lanes.n_each * n_devices),
+                "rows": rows if engine.rows_on_device else "batch by batch",
+                "states": states,
+                "threads": threads or n_cores(),
+                **({"MB for a trial": round(mb)} if math.isfinite(mb) else {}),
+            }
+        )
+    return table
 
 
 def _memory(engine: training.Engine, program: training.Program) -> str:
@@ -87,10 +131,21 @@ def _memory(engine: training.Engine, program: training.Program) -> str:
     )
 
 
-def page(rows: Mapping[str, str]) -> str:
-    """Return named texts, one a line, for a terminal."""
+def page(rows: Mapping[str, Any]) -> str:
+    """Return named texts and tables, one below the other, for a terminal."""
     width = max(map(len, rows))
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+    lines = []
+    for name, value in rows.items():
+        first, *more = _table(value) if isinstance(value, list) else [value]
+        lines += [f"{name:<{width}}  {first}", *(f"{'':<{width}}  {line}" for line in more)]
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a heading and a line for each row, in columns."""
+    cells = [[*rows[0]], *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
 
 
 def _short(value: object) -> str:

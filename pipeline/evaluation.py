@@ -47,6 +47,8 @@ def _evaluated(
             f"{MAX_DEATHS} processes in a row died while they trained this trial, without getting "
             "it any further: is its memory enough?",
         )
+    elif too_large := session.room.lacks(proposal.params):
+        trial = Training().ended(Outcome.FAILED, too_large)
     else:
         # Callbacks know their horizon, and may make something of it.
         may_repeat = session.climbs is None and session.spec.callbacks is None

@@ -39,6 +39,8 @@ def check_plugs(spec: Any) -> None:
     if spec.sampler is not None:
         example = "seed -> Optuna sampler, such as lambda seed: RandomSampler(seed)"
         require_function("sampler", spec.sampler, example, 0)
+    if spec.device_memory_mb is not None:
+        require_function("device_memory_mb", spec.device_memory_mb, "params -> megabytes", {})
     if spec.callbacks is not None:
         require_function("callbacks", spec.callbacks, "() -> list of new Keras callbacks")
     if is_layer(spec.augment):

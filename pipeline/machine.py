@@ -47,14 +47,15 @@ def n_cores() -> int:
     return int(joblib.cpu_count())
 
 
-def n_workers_for(n_gpus: int, threads: int | None, n_folds: int, n_trials: int) -> int:
+def n_workers_for(n_gpus: int, threads: int | None, n_folds: float, n_trials: int) -> int:
     """Return how many workers suit this machine.
 
     One per GPU; or as many as keep the cores busy, where each trains a fold a core and no more
     than its folds (or than `threads`) at once. No more than there are trials, or than the free
     memory holds of processes like this one.
+    n_folds: that a trial trains at once; the mean, where it does not train all from the start
     """
-    n = n_gpus or max(1, n_cores() // (threads or n_folds))
+    n = n_gpus or max(1, int(n_cores() / (threads or n_folds)))
     if (free := free_memory_mb()) is not None:
         mine_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         n = min(n, max(1, int(free / mine_mb)))

@@ -65,6 +65,7 @@ from pipeline.recovery import complete_runs
 from pipeline.refit import make_models
 from pipeline.results import Outcome, StudyResult, TrialResult, trial_name
 from pipeline.retry import DEFAULT_PATIENCE_SECS
+from pipeline.room import check_need, devices_mb
 from pipeline.session import Session, engine_of
 from pipeline.spec import StudySpec
 from pipeline.study_file import load_study
@@ -111,8 +112,8 @@ def search(
     display, stop = display or Display(), StopRequest()
     with stop.listening():
         stores = Stores(tracking_uri, storage, store_patience_secs)
-        share = crew.share if crew else EVERYTHING
-        question = stores.posed(spec, share=share, say=display.say)
+        question = stores.posed(spec, share=crew.share if crew else EVERYTHING, say=display.say)
+        check_need(spec, crew.n_here if crew else 1)
         plan = None if confirm is None else Plan.of(confirm, question)
         meeting = stores.meeting_for(question, stop, alone=if_running == "join", say=display.say)
         # A process that joins and then answers has its time once.
@@ -173,8 +174,7 @@ def search_on(
     deadline: float | None = None,
 ) -> StudyResult:
     """Open or create everything that a search works with, and run it."""
-    folder = question.folder
-    with closing(display), meeting.only_holder(waiting), disk_errors(folder):
+    with closing(display), meeting.only_holder(waiting), disk_errors(question.folder):
         question.record_threads(threads=crew.share.threads if crew else None)
         question.record_file()
         store, study = stores.opened_for(question, say=display.say)
@@ -187,6 +187,7 @@ def search_on(
         known = optimization.run_ids(study)
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
             session = Session.of(question, study, engine, run, display, stop, meeting, deadline)
+            session.room.tell("worker", devices_mb(question.spec, crew.n_here if crew else 1))
             stop.last_words = session.leave
             handover.begin(session)
             count_settled(session)

@@ -19,6 +19,7 @@ from pipeline.metric_history import MetricHistory
 from pipeline.progress import Display
 from pipeline.question import Question
 from pipeline.results import TrialResult, trial_name
+from pipeline.room import Room
 from pipeline.schedules import Constant, given, start_times, updates_per_epoch
 from pipeline.snapshots import Snapshots
 from pipeline.spec import StudySpec
@@ -43,6 +44,7 @@ class Session:
     beside: a thread for what training need not wait for
     finished: the results of all trials that have ended
     climbs: where trials stand that pause, if the study has a strategy
+    room: on this worker's device
     """
 
     question: Question
@@ -60,6 +62,7 @@ class Session:
     finished: optimization.Finished
     beside: Executor
     climbs: optimization.Climbs | None
+    room: Room
 
     @classmethod
     def of(
@@ -77,6 +80,7 @@ class Session:
 
         deadline: by the monotonic clock; None is the budget's time from now on
         """
+        claims = meeting.claims(study)
         spec, folder, n_folds = question.spec, question.folder, len(question.folds)
         climbs = None
         if (strategy := spec.pausing) is not None:
@@ -89,11 +93,12 @@ class Session:
             Snapshots(folder / "snapshots", handover=handover, say=display.say),
             Unwritten(folder / "unwritten"),
             Spending(spec, n_folds, deadline),
-            meeting.claims(study),
+            claims,
             handover,
             optimization.Finished(study, spec),
             ThreadPoolExecutor(1, thread_name_prefix="beside"),
             climbs,
+            Room(study, spec, claims),
         )  # fmt: skip
 
     @property

@@ -46,6 +46,7 @@ SCHEDULE = "schedule"
 
 UNSIGNED = (
     "budget", "rule", "refit", "registry", "keep_checkpoints", "sampler", "pruner", "strategy",
+    "device_memory_mb",
 )  # fmt: skip
 """Fields that may change while a study goes on: they make no other one of it."""
 
@@ -110,6 +111,8 @@ class StudySpec:
         XLA pays; "plain" and "xla" decide; "stream" trains step by step, as Keras's `fit` does
     threads: folds that train at once, on the processor; None is one per core
     operation_threads: of one of TensorFlow's operations; None is found out, or as many as `threads`
+    device_memory_mb: params -> megabytes that a trial needs of a device's memory, rows included; a
+        worker whose device has less leaves it to one that has more
     dtype_policy: "mixed_float16", "mixed_bfloat16" or "float32": Keras's policy for every layer
         that build_model makes without one of its own; None is what Keras is set to
     deterministic: on GPUs, the same bits again, by TensorFlow's deterministic operations, which
@@ -146,6 +149,7 @@ class StudySpec:
     engine: EngineMode = "auto"
     threads: int | None = None
     operation_threads: int | None = None
+    device_memory_mb: Callable[[Params], float] | None = None
     dtype_policy: DtypePolicy | None = None
     deterministic: bool = True
 

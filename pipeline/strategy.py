@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -149,6 +150,15 @@ class Strategy:
     def fold_epochs(self, rung: int, horizon: int, n_folds: int) -> int:
         """Return what a trial has trained when it has reached so many rungs."""
         return self.n_epochs(rung, horizon) * (n_folds if self.is_of_all_folds(rung) else 1)
+
+    def n_folds_at_once(self, n_folds: int) -> float:
+        """Return how many folds are trained at once, the mean over rungs but the last one.
+
+        As many epochs are spent on each of them.
+        """
+        own = self.of_folds(n_folds)
+        rungs = range(1, len(own.rungs))
+        return statistics.mean(n_folds if own.is_of_all_folds(rung) else 1 for rung in rungs)
 
     def in_line(self, standings: Iterable[Standing]) -> set[int]:
         """Return the numbers of the paused trials that are next to go on, on any rung."""

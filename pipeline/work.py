@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
@@ -25,6 +26,7 @@ from pipeline.question import Question
 from pipeline.range_test import as_begun
 from pipeline.recording import POLL_SECS, Stores, joining
 from pipeline.results import Outcome, TrialResult
+from pipeline.room import own_mb
 from pipeline.session import SHARED, Session, engine_of
 
 
@@ -103,11 +105,14 @@ def join(
     meeting: Meeting,
     deadline: float | None = None,
     ceiling: Ceiling | None = None,
+    *,
+    device_mb: float | None = None,
 ) -> str:
     """Work beside the process that holds the study, as long as there is a trial to train.
 
     deadline: by the monotonic clock; None is the budget's time from now on
     ceiling: of this process's memory
+    device_mb: of its device, that a trial may take; None is found out, and the others are told
     Returns which budget ended it, in words; "" when none did, or nobody holds the study.
     """
     study = None
@@ -132,6 +137,11 @@ def join(
         question = as_begun(study, question)
         engine = engine_of(study, question, display)
         session = Session.of(question, study, engine, run, display, stop, meeting, deadline)
+        if device_mb is None:
+            limit_mb = None if ceiling is None else ceiling.limit_mb
+            session.room.tell(f"process {os.getpid()}", [own_mb(question.spec, limit_mb)])
+        else:
+            session.room.mb = device_mb
         stop.last_words = session.leave
         session.begin()
         run_trials(session, ceiling or Ceiling())

@@ -19,6 +19,7 @@ from pipeline.crew import Crew, End, Worker
 from pipeline.errors import ExitCode, Interrupted, StoreUnavailable, StudyFailed
 from pipeline.machine import ceiling_mb
 from pipeline.recovery import complete_runs
+from pipeline.room import devices_mb
 from pipeline.session import Session
 from pipeline.watch import Watch
 from pipeline.work import raise_after_failures
@@ -171,7 +172,8 @@ def _hired(crew: Crew, session: Session, logs: Path, stack: ExitStack) -> Sequen
     arguments += ["--question", session.question.name]
     if crew.placement is None:
         arguments += [] if deadline is None else ["--until", str(deadline)]
-        return children(crew.n_workers, len(training.GPUS), arguments, crew.folder, logs)
+        mb = devices_mb(session.spec, crew.n_workers)
+        return children(mb, len(training.GPUS), arguments, crew.folder, logs)
     # Loaded where it is used: a search on one machine needs no Ray.
     from pipeline.on_ray.connection import connected
     from pipeline.on_ray.handle import ray_workers

@@ -31,6 +31,11 @@ def session(monkeypatch):
         spending=SimpleNamespace(count_underway=lambda n: None, left=lambda trials: 9.0),
         finished=SimpleNamespace(all=tuple),
         count=lambda: None,
+        room=SimpleNamespace(
+            takes=lambda proposal: True,
+            is_left=lambda number: False,
+            enough_left=lambda left: False,
+        ),
     )
     made.claims.take = made.claims.is_taken
     monkeypatch.setattr(asking, "others_are_at_work", lambda session: False)

@@ -247,5 +247,7 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(tmp_path, capsys):
     words = ("fold-epochs", "updates", "devices", " free", "memory", "folds' states", "engine")
     for word in (*words, "(3 preprocessed copies)", "decision", "mlflow.db"):
         assert word in printed
+    assert "\nplacement              worker  on   share  folds at once" in printed
+    assert "\n                       1       CPU  1.0 " in printed
     assert "3 trials, 54 fold-epochs, 162 updates" in printed
     assert not (tmp_path / "mlruns").exists()

@@ -77,9 +77,9 @@ ABOVE_STEPS = {
     "conclusion", "confirm", "crew", "data_file", "decision", "dry_run", "evaluation",
     "evidence", "handover", "holdout", "maintain", "meeting", "nested", "nodes", "observers",
     "on_ray", "out_of_fold", "progress", "question", "range_test", "recording", "recovery",
-    "refit", "retention", "review", "schedule", "search", "session", "snapshots", "spending",
-    "trial_log", "unseen", "unwritten", "warm_start", "watch", "winner", "wording", "work",
-    "worker", "workers",
+    "refit", "retention", "review", "room", "schedule", "search", "session", "snapshots",
+    "spending", "trial_log", "unseen", "unwritten", "warm_start", "watch", "winner", "wording",
+    "work", "worker", "workers",
 }  # fmt: skip
 
 HEAVY = {"keras", "tensorflow", "mlflow", "optuna"}

@@ -42,6 +42,7 @@ def test_gpus_are_dealt_out_or_taken_in_turn_and_shared_where_they_are_too_few(
         (0, None, 2, 30, None, 4),
         (0, None, 5, 30, None, 1),
         (0, None, 10, 30, None, 1),
+        (0, None, 7 / 3, 30, None, 3),
         (0, 2, 5, 30, None, 4),
         (0, 16, 5, 30, None, 1),
         (0, None, 1, 3, None, 3),

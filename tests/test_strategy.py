@@ -82,6 +82,14 @@ def test_what_a_number_of_trials_costs_is_known_but_for_a_step_on_each_rung(
     assert abs(budget - left - expected) <= HORIZON * n_folds
 
 
+@pytest.mark.parametrize(
+    ("strategy", "n_folds", "expected"),
+    [(Ladder(), 5, 11 / 3), (Ladder(), 1, 1), (ONE_FOLD, 5, 1), (FinishBest(), 5, 1)],
+)
+def test_folds_at_once_are_the_mean_over_the_lower_rungs(strategy, n_folds, expected):
+    assert strategy.n_folds_at_once(n_folds) == pytest.approx(expected)
+
+
 def test_the_first_steps_of_a_ladder():
     """Three begin, since a quarter less a sixteenth is three sixteenths; then the best goes on."""
     losses = {0: 0.3, 1: 0.1, 2: 0.2}

@@ -8,14 +8,16 @@ from pipeline.training.devices import (  # first: it quiets TensorFlow's import
     GPUS,
     described_devices,
     device_names,
+    gpu_capacity_mb,
     operation_threads,
+    own_gpu_mb,
     prepare,
     set_up,
 )
 
 from pipeline.training.checks import check_model, check_scorers  # isort: skip
 from pipeline.training.apart import runs
-from pipeline.training.architectures import typical_params
+from pipeline.training.architectures import n_architectures, typical_params
 from pipeline.training.callbacks import check_callbacks, remarks_on_callbacks
 from pipeline.training.engine import Engine, Mode, Program, Setup
 from pipeline.training.engines import engine_for
@@ -64,8 +66,11 @@ __all__ = [
     "fit_on_all_rows",
     "fitted_after",
     "found_apart",
+    "gpu_capacity_mb",
     "measured_engine",
+    "n_architectures",
     "operation_threads",
+    "own_gpu_mb",
     "prepare",
     "remarks_on_callbacks",
     "remarks_on_layers",

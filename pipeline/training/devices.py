@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.errors import BadInput
-from pipeline.machine import free_memory_mb, gpu_names, n_cores
+from pipeline.machine import Place, free_memory_mb, gpu_names, n_cores
 from pipeline.placement import size
 
 HOST = "CPU:0"
@@ -121,8 +121,7 @@ def prepare(
             if gpu_share == 1.0:
                 tf.config.experimental.set_memory_growth(gpu, True)
                 continue
-            # Each process has a context of its own beside what TensorFlow takes.
-            limit_mb = int(0.9 * gpu_share * gpu_memory_mb(number=number))
+            limit_mb = int(_limit_mb(gpu_memory_mb(number=number), gpu_share))
             limited = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb)
             tf.config.set_logical_device_configuration(gpu, [limited])
         if GPUS and deterministic:
@@ -180,12 +179,43 @@ def _make(number: int) -> str | None:
 
 def _gpu(number: int) -> Device:
     name = f"GPU:{number}"
-    limits = tf.config.get_logical_device_configuration(GPUS[number]) or [None]
-    limit_mb = getattr(limits[0], "memory_limit", None)
     try:
-        return Device(name, int((limit_mb or gpu_memory_mb("free", number)) * 2**20))
+        free_mb = _set_limit_mb(number) or gpu_memory_mb("free", number)
+        return Device(name, int(free_mb * 2**20))
     except BadInput:  # nobody says: then TensorFlow takes what it needs, and fails where it must
         return Device(name)
+
+
+def _set_limit_mb(number: int) -> float | None:
+    limits = tf.config.get_logical_device_configuration(GPUS[number]) or [None]
+    limit_mb: float | None = getattr(limits[0], "memory_limit", None)
+    return limit_mb
+
+
+def gpu_capacity_mb(place: Place) -> float | None:
+    """Return what a worker at a place may take of its first GPU; the others that it uses are alike.
+
+    None where nobody says.
+    """
+    assert place.gpu is not None
+    number = gpu_names(len(GPUS)).index(place.gpu.partition(",")[0])
+    try:
+        return _limit_mb(gpu_memory_mb(number=number), place.gpu_share)
+    except BadInput:
+        return None
+
+
+def own_gpu_mb() -> float | None:
+    """Return what this process may take of its first GPU; None where nobody says."""
+    try:
+        return _set_limit_mb(0) or gpu_memory_mb()
+    except BadInput:
+        return None
+
+
+def _limit_mb(memory_mb: float, gpu_share: float) -> float:
+    """Return what a process takes of a GPU that it shares: each has a context beside that."""
+    return memory_mb if gpu_share == 1.0 else 0.9 * gpu_share * memory_mb
 
 
 def gpu_memory_mb(which: str = "total", number: int = 0) -> float:
