@@ -43,6 +43,7 @@ def cost_of(
     program, threads = engine.program(typical), question.threads_for(share.threads)
     updates = [updates_per_epoch(len(fold.train), int(typical["batch_size"])) for fold in folds]
     most = spec.budget.n_trials * len(folds) * spec.longest_horizon
+    saved = "where trials pause" if spec.pausing else "after pruning and early stopping"
     store = tracking_uri_of(tracking_uri) or f"sqlite:///{question.home / 'mlruns' / 'mlflow.db'}"
     return {
         "study": question.name,
@@ -59,7 +60,7 @@ def cost_of(
         "at most": f"{spec.budget.n_trials} trials, {most:,} fold-epochs, "
         f"{most * sum(updates) // len(updates):,} updates, "
         f"{duration(most * measured.timing.fold_epoch_secs)} of training",
-        "expected": f"{work.n_fold_epochs:,.0f} fold-epochs after pruning and early stopping, "
+        "expected": f"{work.n_fold_epochs:,.0f} fold-epochs {saved}, "
         f"{work.n_programs} compiled program(s), {duration(measured.timing.search_secs(work))}",
         "MLflow": mask_password(store),
         "Optuna": mask_password(str(storage_of(storage) or question.folder / "journal.log")),

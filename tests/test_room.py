@@ -59,7 +59,7 @@ class Worker:
         self.room = Room(study, spec, claims, clock=clock)
         self.room.mb = mb
         self.study, self.claims, self.spec = study, claims, spec
-        self.climbs = Climbs(study, spec, spec.strategy, 2) if spec.strategy else None
+        self.climbs = Climbs(study, spec, spec.pausing, 2) if spec.pausing else None
         self.said = Heard()
         self.session = SimpleNamespace(
             study=study, spec=spec, claims=claims, room=self.room, climbs=self.climbs,
