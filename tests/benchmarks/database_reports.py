@@ -32,6 +32,7 @@ def spec() -> StudySpec:
         build_model=lambda params: params,
         space={"learning_rate": FloatDistribution(1e-4, 1e-1, log=True), "max_epochs": N_EPOCHS},
         budget=Budget(n_trials=N_TRIALS),
+        strategy=None,
     )
 
 

@@ -56,6 +56,7 @@ def spec_of(table: CurveTable, n_trials: int) -> StudySpec:
         space={"learning_rate": 1.0, **table.space, "max_epochs": table.n_epochs},
         splitter=KFold(N_FOLDS),
         budget=Budget(n_trials=n_trials, max_failures_in_a_row=n_trials),
+        strategy=None,
     )
 
 

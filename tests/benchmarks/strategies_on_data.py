@@ -7,7 +7,8 @@ On each data set of `strategies_studies.py`, with each seed, the program searche
 with TPE and its median pruning on all folds, then with each strategy, which is given a share of the
 fold-epochs that the first search spent. What is compared is the mean over five folds of the trial
 that each answers with, at its best epoch. `pruning, as few` is what the first search had when it
-had spent that share: where it was as good by then, strategies save nothing.
+had spent that share: where it was as good by then, strategies save nothing. `pruning, again`, where
+it is asked for, is a second whole search: what is as near as that is as good as the first.
 
 It uses one core, for about an hour. A data set whose package is not installed is left out, and said
 to be.
@@ -25,6 +26,8 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from optuna.samplers import TPESampler
 
 from pipeline import Budget, FinishBest, Ladder, StudyResult, StudySpec
 from pipeline.batch import StopRequest
@@ -44,6 +47,9 @@ STRATEGIES: Mapping[str, Strategy] = {
     "ladder, 3 finalists": Ladder(n_finalists=3),
     "finish the best": FinishBest(),
 }
+
+AGAIN = f"{WHOLE}, again"
+"""The first search once more, with other proposals on the same folds: how far chance goes."""
 
 MANY = 1000
 """Trials that a strategy may begin: its fold-epochs end it before."""
@@ -113,10 +119,19 @@ def compared(
     most = int(share * Compared(spec.name, spec.seed, scores).whole.fold_epochs)
     budget = Budget(n_trials=MANY, max_fold_epochs=most)
     for way in (way for way in ways if way not in known):
+        if way == AGAIN:
+            other = replace(spec, name=f"{spec.name}-again", strategy=None, sampler=with_other_seed)
+            scores[way] = score_of(searched(other, home))
+            continue
         name = f"{spec.name}-{list(STRATEGIES).index(way)}"
         paused = replace(spec, name=name, strategy=STRATEGIES[way], budget=budget)
         scores[way] = score_of(searched(paused, home))
     return scores
+
+
+def with_other_seed(seed: int) -> TPESampler:
+    """Return the default sampler, of another seed."""
+    return TPESampler(seed=(seed + 1) % 2**32)
 
 
 def searched(spec: StudySpec, home: Path) -> StudyResult:
@@ -163,8 +178,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=30, help="of the search that prunes")
     parser.add_argument("--share", type=float, default=1 / 3, help="of its fold-epochs")
-    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES), choices=STRATEGIES,
-                        metavar="NAME", help=", ".join(STRATEGIES))  # fmt: skip
+    parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES),
+                        choices=(*STRATEGIES, AGAIN),
+                        metavar="NAME", help=", ".join((*STRATEGIES, AGAIN)))  # fmt: skip
     parser.add_argument("--data", nargs="+", default=list(STUDIES), choices=STUDIES, metavar="NAME",
                         help=", ".join(STUDIES))  # fmt: skip
     parser.add_argument(

@@ -44,11 +44,14 @@ def folds_of(*n_validation, n_rows=44):
     return tuple(Fold(i, rows[n:], rows[:n]) for i, n in enumerate(n_validation))
 
 
-def test_expected_fold_epochs_are_half_of_what_is_proposed():
+def test_expected_fold_epochs_are_half_of_what_is_proposed_or_what_a_strategy_trains():
     spec = spec_of({"max_epochs": IntDistribution(10, 30)}, budget=Budget(n_trials=7))
     assert expected_work(spec, folds_of(9, 9)).n_fold_epochs == 7 * 2 * 20 * 0.5
-    spec = spec_of({"max_epochs": 12}, budget=Budget(n_trials=7))
+    spec = spec_of({"max_epochs": 12}, budget=Budget(n_trials=7), strategy=None)
     assert expected_work(spec, folds_of(9, 9)).n_fold_epochs == 7 * 2 * 12 * 0.5
+    pausing = spec_of({"max_epochs": 9}, budget=Budget(n_trials=7))
+    # As much as seven times one fold's epoch on each of three rungs; two that go on from three.
+    assert expected_work(pausing, folds_of(9, 9)).n_fold_epochs == 3 * 7 * 1 + 2 * 2 * (9 - 3)
     spec = spec_of({"max_epochs": CategoricalDistribution([4, 8])}, budget=Budget(n_trials=7))
     assert expected_work(spec, folds_of(9, 9)).n_fold_epochs == 7 * 2 * 6 * 0.5
 
