@@ -167,10 +167,10 @@ def train(proposal: optimization.Proposal, session: Session, log: TrialLog, name
         trial.horizon_free = lockstep.horizon_free
         trial.any_epoch = lockstep.horizon_free or session.spec.choose_within_schedule
         if session.snapshots.restore(name, lockstep):
-            at = f"epoch {lockstep.n_epochs}, from its snapshot"
-            if not lockstep.is_level:
-                at += "; folds that are behind catch up"
-            session.display.say(f"trial {proposal.number} goes on after {at}")
+            how = "from its snapshot; folds that are behind catch up"
+            if lockstep.is_level:
+                how = f"after epoch {lockstep.n_epochs}, from its snapshot"
+            session.display.say(f"trial {proposal.number} goes on {how}")
             log.log(lockstep)
         if lockstep.n_epochs:
             trial.take(lockstep, session)
