@@ -64,8 +64,9 @@ class Compared:
 
 
 def in_words(done: Sequence[Compared]) -> str:
-    """Return a table in Markdown, a row for each data set."""
-    others = [way for way in done[0].scores if way != WHOLE]
+    """Return a table in Markdown, a row for each data set, of the ways that all have."""
+    ways = [way for way in done[0].scores if all(way in each.scores for each in done)]
+    others = [way for way in ways if way != WHOLE]
     heads = ["", "loss ± standard error", "fold-epochs"]
     for way in others:
         heads += [f"{way}: fold-epochs", "worse by, standard errors", "within one"]

@@ -23,11 +23,13 @@ def studies(monkeypatch):
 def test_a_study_is_searched_in_all_ways(studies, tmp_path, capsys):
     tiny = studies["breast-cancer"]
     file = tmp_path / "out.json"
-    arguments = ["--data", tiny.name, "--seeds", "1", "--trials", "7", "--strategies", "ladder"]
+    arguments = ["--data", tiny.name, "--seeds", "1", "--trials", "7"]
+    arguments += ["--strategies", "ladder", "pruning, again"]
     arguments += ["--share", "0.9"]  # room for three finalists and as much again
     assert strategies_on_data.main([*arguments, "--json", str(file)]) == 0
     scores = json.loads(file.read_text())[0]["scores"]
-    assert list(scores) == [WHOLE, "pruning, as few", "ladder"]
+    assert list(scores) == [WHOLE, "pruning, as few", "ladder", "pruning, again"]
+    assert scores["pruning, again"]["params"] != scores[WHOLE]["params"]
     most = 0.9 * scores[WHOLE]["fold_epochs"]
     assert scores[WHOLE]["n_trials"] == 7
     for way in ("pruning, as few", "ladder"):
@@ -58,3 +60,10 @@ def test_differences_are_counted_in_standard_errors_of_the_whole_search():
     rows = in_words([compared("a", 0, 2.5), compared("a", 1, 3.5), compared("b", 0, 2.0)])
     assert "| a | 2.0000 ± 0.5000 | 100 | 100 | +2.00 ± 1.00 | 1 of 2 |" in rows
     assert "| all |  | 100 | 100 | +1.33 ± 0.88 | 2 of 3 |" in rows
+
+
+def test_a_way_that_not_all_were_searched_in_is_not_in_the_table():
+    one, two = compared("a", 0, 2.5), compared("a", 1, 3.5)
+    fewer = replace(two, scores={WHOLE: two.whole})
+    assert "other" not in in_words([one, fewer])
+    assert "| a | 2.0000 ± 0.5000 | 100 |" in in_words([one, fewer])
