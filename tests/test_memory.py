@@ -44,8 +44,10 @@ TRAINING = (
 
 @pytest.mark.parametrize(
     ("builder", "reason"),
-    [(BUILDER, "MemoryError"), (TRAINING, "ResourceExhausted")],
-    ids=["builder", "training"],
+    [
+        pytest.param(BUILDER, "MemoryError", id="builder"),
+        pytest.param(TRAINING, "ResourceExhausted", id="training", marks=pytest.mark.long),
+    ],
 )
 def test_a_trial_that_reaches_a_memory_limit_fails_and_the_search_goes_on(home, builder, reason):
     study = write_study(home, fields=FIELDS, builder=builder)
