@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.tracking.store import open_store
-from tests.kill import FIELDS, answer_in, finish
+from tests.kill import FIELDS, answer_and_epochs, finish
 from tests.mysql import MySQL
 from tests.postgres import Database, running_server
 from tests.server import Server
-from tests.tiny_study import runs_of, write_study
+from tests.tiny_study import write_study
 
 for variable in ("MLFLOW_TRACKING_URI", "OPTUNA_STORAGE", "RAY_ADDRESS"):
     os.environ.pop(variable, None)  # of whoever runs the tests: they have their own stores
@@ -88,6 +88,4 @@ def uninterrupted(make_home):
     """Return the answer of a search that nothing happened to, and each trial's epochs in MLflow."""
     home = make_home("uninterrupted")
     finish(write_study(home, fields=FIELDS))
-    _, children = runs_of(home)
-    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in children}
-    return answer_in(home), n_epochs
+    return answer_and_epochs(home)

@@ -153,6 +153,13 @@ def curves_in(home: Path) -> dict[int, tuple[dict[str, Any], Outcome, FoldCurves
     return {t.number: (dict(t.params), t.outcome, t.curves) for t in trials if t.curves}
 
 
+def answer_and_epochs(home: Path) -> tuple[dict[str, Any], dict[int, int]]:
+    """Return the decision, and how many epochs of each trial are in MLflow."""
+    _, runs = runs_of(home)
+    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in runs}
+    return answer_in(home), n_epochs
+
+
 def answer_in(home: Path) -> dict[str, Any]:
     """Return the decision, without what tells one run from another."""
     (path,) = home.glob("mlruns/studies/tiny-*/decision.json")

@@ -27,6 +27,16 @@ def searched(tmp_path_factory, migrated_database):
     return home, search(study(home))
 
 
+def test_trials_of_one_horizon_pause_where_nothing_is_said(home):
+    space = '{"learning_rate": FloatDistribution(1e-3, 1e-1, log=True), "max_epochs": 9}'
+    display = Heard()
+    result = search(tiny(home, fields=f"dict(pruner=None, space={space})"), display=display)
+    assert [line for line in display.lines if "strategy=None trains all" in line]
+    trained = sorted(trial.n_fold_epochs for trial in result.trials)
+    assert trained[0] < trained[-1] == 3 * 9
+    assert [trial.curves.folds for trial in result.trials].count((0,)) >= 1
+
+
 def completed(result):
     return [trial for trial in result.trials if trial.outcome is Outcome.COMPLETED]
 

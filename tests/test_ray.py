@@ -23,7 +23,7 @@ from pipeline.on_ray.places import Node, placed
 from pipeline.optimization import begun, finished, read_study
 from pipeline.study_file import load_study
 from tests.crew import ROOT, is_being_trained, searching, stored, until
-from tests.kill import FIELDS, answer_in, finish
+from tests.kill import FIELDS, answer_and_epochs, answer_in, finish
 from tests.ray_cluster import actors_of, add_node, running_cluster
 from tests.test_workers import N_TRIALS, assert_as_alone, session_for, study_in
 from tests.tiny_study import Heard, runs_of, tiny, write_study
@@ -261,9 +261,7 @@ def alone(make_home):
     """Return the answer of one process, and each trial's epochs in MLflow."""
     home = make_home("alone")
     finish(study_in(home))
-    _, runs = runs_of(home)
-    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in runs}
-    return answer_in(home), n_epochs
+    return answer_and_epochs(home)
 
 
 @pytest.mark.long

@@ -26,7 +26,7 @@ from tests.crew import (
     two_at_once,
     until,
 )
-from tests.kill import answer_in, assert_mlflow_tells_the_truth, finish
+from tests.kill import answer_and_epochs, answer_in, assert_mlflow_tells_the_truth, finish
 from tests.tiny_study import Heard, runs_of, write_study
 
 # What is proposed does not depend on who has finished what by then.
@@ -66,9 +66,7 @@ def alone(make_home):
     """Return the answer of one process, and each trial's epochs in MLflow."""
     home = make_home("alone")
     finish(study_in(home))
-    _, runs = runs_of(home)
-    n_epochs = {int(r.data.tags["trial"]): int(r.data.metrics["trained_epochs"]) for r in runs}
-    return answer_in(home), n_epochs
+    return answer_and_epochs(home)
 
 
 def assert_as_alone(home: Path, alone: tuple[dict[str, Any], dict[int, int]]) -> None:

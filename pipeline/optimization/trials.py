@@ -47,6 +47,7 @@ class Proposal:
     def __init__(self, trial: Trial, spec: StudySpec) -> None:
         self._trial = trial
         self._spec = spec
+        self._pauses = spec.pausing is not None
         stored = trial.storage.get_trial(trial._trial_id)  # once: others may wait to ask
         self._last_step = max(stored.intermediate_values, default=0)
         self.number: int = trial.number
@@ -99,7 +100,7 @@ class Proposal:
             self._report(mean, step)
         if step < self._last_step:
             return False
-        if self._spec.pausing is not None:  # its trials pause
+        if self._pauses:
             return False
         if n_epochs >= self._horizon or n_epochs < self._warm_up:
             return False

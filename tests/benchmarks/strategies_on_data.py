@@ -44,7 +44,7 @@ from tests.benchmarks.strategies_studies import STUDIES
 
 STRATEGIES: Mapping[str, Strategy] = {
     "ladder": Ladder(),
-    "ladder, 3 finalists": Ladder(n_finalists=3),
+    "ladder, folds at a third": Ladder(rungs=(1 / 9, 1 / 3, 1 / 3, 1.0), n_finalists=3),
     "finish the best": FinishBest(),
 }
 
