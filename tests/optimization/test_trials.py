@@ -15,6 +15,7 @@ from pipeline.objective import Objective
 from pipeline.optimization import best, finished, next_proposal
 from pipeline.optimization.trials import N_SHARES, comparable_step
 from pipeline.results import Outcome, TrialResult
+from pipeline.strategy import Ladder
 
 MAXIMIZE = Objective("val_accuracy", "maximize")
 HORIZONS = [1, 2, 3, 7, 10, 19, 20, 21, 33, 99, 100, 1000]
@@ -84,6 +85,16 @@ def test_worse_is_lower_when_the_objective_is_maximized(make_spec, open_journal,
     study, spec = completed(make_spec, open_journal, run_trial, 5, objective=MAXIMIZE)
     assert run_trial(next_proposal(study, spec), spec, [2.0] * 10).outcome is Outcome.COMPLETED
     assert run_trial(next_proposal(study, spec), spec, [0.5] * 10).outcome is Outcome.PRUNED
+
+
+@pytest.mark.parametrize(
+    ("strategy", "outcome"), [(None, Outcome.PRUNED), (Ladder(), Outcome.COMPLETED)]
+)
+def test_a_trial_that_may_pause_is_not_pruned_as_well(
+    strategy, outcome, make_spec, open_journal, run_trial
+):
+    study, spec = completed(make_spec, open_journal, run_trial, 5, strategy=strategy)
+    assert run_trial(next_proposal(study, spec), spec, [2.0] * 10).outcome is outcome
 
 
 @pytest.mark.parametrize(("horizon", "pruned_after"), [(9, 1), (10, 2), (36, 4), (100, 12)])
