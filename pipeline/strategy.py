@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import BadInput, require
+from pipeline.errors import BadInput, require, unknown_name
 from pipeline.fields import require_count
 from pipeline.space import is_number
 
@@ -301,8 +301,12 @@ NAMED: Mapping[str, Callable[[], Strategy]] = {"ladder": Ladder, "finish-best": 
 
 
 def strategy_named(name: Any) -> Any:
-    """Return the strategy of a name; what is no name of one is returned as it is."""
-    return NAMED[name]() if isinstance(name, str) and name in NAMED else name
+    """Return the strategy of a name; None and "auto" are none. Raises BadInput for any other."""
+    if name is None or name == "auto":
+        return name
+    if name not in NAMED:
+        raise unknown_name("strategy", str(name), (*NAMED, "auto", "None"))
+    return NAMED[name]()
 
 
 def check_strategy(strategy: Any, pruner: Any, schedule: Any) -> None:

@@ -9,7 +9,7 @@ from optuna.pruners import MedianPruner
 from pipeline.errors import BadInput
 from pipeline.schedules import Constant, Cosine, ReduceOnPlateau
 from pipeline.spec import StudySpec
-from pipeline.strategy import FinishBest, Ladder
+from pipeline.strategy import FinishBest, Ladder, strategy_named
 
 
 def spec(max_epochs: Any = 10, **fields: Any) -> StudySpec:
@@ -46,6 +46,11 @@ def test_others_are_trained_to_their_end_or_pruned(fields):
 
 def test_a_strategy_that_is_given_is_used_whatever_the_horizons():
     assert spec(IntDistribution(5, 10), strategy=FinishBest()).pausing == FinishBest()
+
+
+def test_a_command_line_is_told_the_names_of_strategies():
+    with pytest.raises(BadInput, match="hyperband.*finish-best"):
+        strategy_named("hyperband")
 
 
 @pytest.mark.parametrize("strategy", ["ladders", 3, Ladder])
