@@ -49,7 +49,7 @@ def test_a_strategy_that_is_given_is_used_whatever_the_horizons():
 
 
 def test_a_command_line_is_told_the_names_of_strategies():
-    with pytest.raises(BadInput, match="hyperband.*finish-best"):
+    with pytest.raises(BadInput, match=r"hyperband.*finish-best"):
         strategy_named("hyperband")
 
 
