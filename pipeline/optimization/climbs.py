@@ -30,9 +30,10 @@ from pipeline.spec import StudySpec
 from pipeline.strategy import Standing, Step, Strategy, places
 
 AVERAGED = 1 / 3
-"""Share of its epochs so far that a trial's loss on a rung is the mean of, where that is best.
+"""Share of its epochs so far that the loss of one fold is the mean of, where that is best.
 
-A single epoch of one fold may be good by chance, and most likely where curves are rough.
+A single epoch of one fold may be good by chance, and most likely where curves are rough. The mean
+over folds is smoother, and an average would hold against a curve that it is still falling.
 """
 
 
@@ -213,7 +214,7 @@ class Climbs:
         return self._strategy.rung_of(curves.n_epochs, result.horizon, has_all_folds=has_all)
 
     def _losses(self, result: TrialResult, rung: int, state: TrialState) -> tuple[float, ...]:
-        """Return a trial's loss at each rung: of its one fold, or the mean over all; its value.
+        """Return a trial's loss at each rung, of one fold or the mean over all; then its value.
 
         A process may have died between a trial's value and its end in the study: it has none yet.
         """
@@ -221,13 +222,13 @@ class Climbs:
         if curves is None or strategy.fold not in curves.folds:
             return ()
         fold = curves.objective.as_loss(curves.values[curves.folds.index(strategy.fold)])
-        losses = tuple(
-            best_average(
-                (curves.losses if strategy.is_of_all_folds(each) else fold)[
-                    : strategy.n_epochs(each, result.horizon)
-                ]
-            )
+        reached = [
+            (strategy.n_epochs(each, result.horizon), strategy.is_of_all_folds(each))
             for each in range(1, rung + 1)
+        ]
+        losses = tuple(
+            float(curves.losses[:n_epochs].min()) if has_all else best_average(fold[:n_epochs])
+            for n_epochs, has_all in reached
         )
         if result.value is None or state is TrialState.RUNNING:
             return losses

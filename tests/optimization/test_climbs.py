@@ -160,6 +160,19 @@ def test_a_rung_that_is_there_twice_is_reached_with_one_fold_and_then_with_all(
     assert climbs.finalists() == [1, 2, 0]
 
 
+def test_a_mean_over_all_folds_counts_by_its_lowest_epoch(make_spec, open_journal):
+    """Averaged over a third of the epochs, the curve that still falls would be behind."""
+    spec = make_spec()
+    climbs = Climbs(open_journal(spec), spec, Ladder(rungs=(0.1, 0.9, 0.9, 1)), n_folds=2)
+    level = np.full(9, 0.15)
+    for curve in (level, np.linspace(0.9, 0.1, 9)):
+        proposal = climbs.proposal(Step(None, 1))
+        proposal.rung = 3
+        curves, params = FoldCurves(np.array([curve, curve]), spec.objective), proposal.params
+        proposal.pause(TrialResult(proposal.number, params, Outcome.PAUSED, curves, 1.0, 18))
+    assert climbs.finalists() == [1, 0]
+
+
 def test_with_one_fold_no_rung_is_there_twice(make_spec, open_journal):
     spec = make_spec()
     climbs = Climbs(open_journal(spec), spec, Ladder(rungs=(0.1, 0.5, 0.5, 1)), n_folds=1)
