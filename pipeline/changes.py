@@ -10,10 +10,10 @@ from typing import Any
 from pipeline.choice import rule_named
 from pipeline.errors import BadInput, unknown_name
 from pipeline.objective import Objective
+from pipeline.pausing import strategy_named
 from pipeline.registry import Registry
 from pipeline.space import with_value
 from pipeline.spec import StudySpec
-from pipeline.strategy import strategy_named
 
 SETTABLE = {
     "name", "batch_size", "validation_batch_size", "class_weight", "rule", "test_size", "seed",

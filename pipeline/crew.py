@@ -48,8 +48,9 @@ class Crew:
             return cls._on_ray(options, spec, folder)
         n = options.workers
         if n == "auto":
-            n_folds, strategy = expected_n_folds(spec.splitter), spec.pausing
-            at_once = n_folds if strategy is None else strategy.n_folds_at_once(n_folds)
+            at_once: float = expected_n_folds(spec.splitter)
+            if strategy := spec.pausing:
+                at_once = strategy.n_folds_at_once(int(at_once), spec.longest_horizon)
             n = n_workers_for(len(training.GPUS), spec.threads, at_once, spec.budget.n_trials)
         return cls(n, arguments_of(options), folder)
 

@@ -30,12 +30,13 @@ from pipeline.fields import (
 )
 from pipeline.folds import ClassWeight
 from pipeline.objective import Objective
+from pipeline.pausing import check_strategy, may_pause
 from pipeline.refit_length import Refit
 from pipeline.registry import Registry
 from pipeline.schedules import counts_updates, declared, functions_in, n_epochs_given
 from pipeline.signature import canonical, shown
 from pipeline.space import applying, check_space, is_whole, largest, values
-from pipeline.strategy import Ladder, Strategy, check_strategy, may_pause
+from pipeline.strategy import Ladder, Strategy
 from pipeline.study_file import Source, source_of
 
 MAX_EXTENSION = 3

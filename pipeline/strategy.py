@@ -14,11 +14,10 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from pipeline.errors import BadInput, require, unknown_name
+from pipeline.errors import BadInput, require
 from pipeline.fields import require_count
 from pipeline.space import is_number
 
@@ -45,6 +44,11 @@ class Standing:
     def rung(self) -> int:
         """How many rungs it has reached."""
         return len(self.losses)
+
+    @property
+    def aim(self) -> int:
+        """How many rungs it has reached, or will have when it pauses."""
+        return self.rung + self.is_climbing
 
     def order(self, n_rungs: int) -> tuple[int, float, int]:
         """By this the trial comes first that is next to go on: on deep rungs the best one.
@@ -91,11 +95,11 @@ class Step:
 class Strategy:
     """Trials that pause on rungs: many begin, the better ones go on, few are finished.
 
-    As many epochs are spent on each rung but the last one: whichever would have had the fewest is
+    A share of the trials on a rung goes on to the next one: whichever rung lacks trials most is
     next, by a new trial on the first, and else by the best one that is paused below it. What a
-    trial is worth is nearly known by then, and its end would cost as much as many that begin; so
-    only the finalists are trained to their end, on what was kept back for them, when nothing else
-    is left to do.
+    trial is worth is nearly known on the last rung but one, and its end would cost as much as many
+    that begin; so only the finalists are trained to their end, on what was kept back for them, when
+    nothing else is left to do.
 
     rungs: shares of its horizon after which a trial pauses; 1 is last. One of them may be there
         twice: it is reached with one fold first, and then with all
@@ -105,12 +109,14 @@ class Strategy:
         fewer where more than half of the budget would be kept back for them
     n_snapshots: of how many paused trials of each rung, the best ones, the training state is kept;
         any other would be trained anew if it went on
+    reduction_factor: one of so many trials on a rung goes on to the next
     """
 
     rungs: tuple[float, ...]
     fold: int = 0
     n_finalists: int = 3
     n_snapshots: int = 10
+    reduction_factor: float = 2.0
 
     def __post_init__(self) -> None:
         rungs = self.rungs
@@ -126,6 +132,8 @@ class Strategy:
         require(isinstance(self.fold, int) and self.fold >= 0, "fold", "a fold ≥ 0", self.fold)
         require_count("n_finalists", self.n_finalists)
         require_count("n_snapshots", self.n_snapshots)
+        factor = self.reduction_factor
+        require(is_number(factor) and factor >= 1, "reduction_factor", "a number ≥ 1", factor)
 
     def n_epochs(self, rung: int, horizon: int) -> int:
         """Return the epochs after which a trial has reached so many rungs."""
@@ -151,14 +159,15 @@ class Strategy:
         """Return what a trial has trained when it has reached so many rungs."""
         return self.n_epochs(rung, horizon) * (n_folds if self.is_of_all_folds(rung) else 1)
 
-    def n_folds_at_once(self, n_folds: int) -> float:
+    def n_folds_at_once(self, n_folds: int, horizon: int) -> float:
         """Return how many folds are trained at once, the mean over rungs but the last one.
 
-        As many epochs are spent on each of them.
+        What counts is how many fold-epochs are spent on each of them.
         """
         own = self.of_folds(n_folds)
-        rungs = range(1, len(own.rungs))
-        return statistics.mean(n_folds if own.is_of_all_folds(rung) else 1 for rung in rungs)
+        at_once = [n_folds if own.is_of_all_folds(rung) else 1 for rung in own._lower_rungs]
+        spent = [own._spent_per_trial(rung, horizon, n_folds) for rung in own._lower_rungs]
+        return statistics.fmean(at_once, spent)
 
     def in_line(self, standings: Iterable[Standing]) -> set[int]:
         """Return the numbers of the paused trials that are next to go on, on any rung."""
@@ -206,14 +215,14 @@ class Strategy:
         needed = sum(kept_back.values())
         if finalists and not needed:  # one that is better than they are would have to be finished
             needed = self._increment(last, horizon, n_folds)
-        step, cost = self._least_trained(standings, n_folds, horizon)
+        step, cost = self._on_the_emptiest(standings, n_folds, horizon)
         more = 0 if step.number in kept_back else cost
         is_possible = (can_begin or step.number is not None) and not ends_early
         if is_possible and needed + more <= left:
             return step
         if any(each.is_climbing and each.rung + 1 < last for each in standings):
             return None  # it may yet be better than they are
-        has_arrived = any(each.rung + each.is_climbing == last for each in standings)
+        has_arrived = any(each.aim == last for each in standings)
         for each in finalists:
             # What is left may be an estimate, and without any there would be no answer.
             if each.is_paused and (kept_back[each.number] <= left or not has_arrived):
@@ -222,39 +231,44 @@ class Strategy:
 
     def expected_fold_epochs(self, n_trials: int, n_folds: int, horizon: float) -> float:
         """Return what so many trials train, if none fails and no other budget ends the search."""
-        strategy, horizon = self.of_folds(n_folds), math.ceil(horizon)
-        *lower, last = (
-            strategy._increment(rung, horizon, n_folds)
-            for rung in range(1, len(strategy.rungs) + 1)
-        )
-        return n_trials * lower[0] * len(lower) + min(n_trials, self.n_finalists) * last
+        own, horizon = self.of_folds(n_folds), math.ceil(horizon)
+        each = sum(own._spent_per_trial(rung, horizon, n_folds) for rung in own._lower_rungs)
+        to_the_end = own._increment(len(own.rungs), horizon, n_folds)
+        return n_trials * each + min(n_trials, self.n_finalists) * to_the_end
+
+    @property
+    def _lower_rungs(self) -> range:
+        return range(1, len(self.rungs))
+
+    def _spent_per_trial(self, rung: int, horizon: int, n_folds: int) -> float:
+        """Return the fold-epochs that are spent on a rung for each trial that begins."""
+        return self._increment(rung, horizon, n_folds) / self.reduction_factor ** (rung - 1)
 
     def _n_to_finish(
         self, standings: Sequence[Standing], n_folds: int, horizon: int, left: float
     ) -> int:
         """Return how many finalists half of the budget, of which so much is left, has room for."""
-        budget = left + sum(
-            self.fold_epochs(each.rung + each.is_climbing, each.horizon, n_folds)
-            for each in standings
-        )
+        budget = left + sum(self.fold_epochs(each.aim, each.horizon, n_folds) for each in standings)
         room = budget / 2 / self._increment(len(self.rungs), horizon, n_folds)
         return max(1, int(min(room, self.n_finalists)))
 
-    def _least_trained(
+    def _on_the_emptiest(
         self, standings: Sequence[Standing], n_folds: int, horizon: int
     ) -> tuple[Step, int]:
-        """Return the step to the rung that has had the fewest epochs, and what it costs."""
+        """Return the step to the rung that lacks trials most, and what it costs."""
         steps = {1: (Step(None, 1), self._increment(1, horizon, n_folds))}
         for each in self._in_order(standings):
             rung = each.rung + 1
             if each.is_paused and rung < len(self.rungs) and rung not in steps:
                 step = Step(each.number, rung)
                 steps[rung] = step, self._increment(rung, each.horizon, n_folds)
-        spent: Counter[int] = Counter()
-        for each in standings:
-            for rung in range(1, each.rung + each.is_climbing + 1):
-                spent[rung] += self._increment(rung, each.horizon, n_folds)
-        return steps[min(steps, key=lambda rung: (spent[rung] + steps[rung][1], rung))]
+        n_there = Counter(rung for each in standings for rung in range(1, each.aim + 1))
+
+        def begun_for_it(rung: int) -> tuple[float, int]:
+            """Return how many trials must have begun for one more there."""
+            return (n_there[rung] + 1) * self.reduction_factor ** (rung - 1), rung
+
+        return steps[min(steps, key=begun_for_it)]
 
     def _in_order(self, standings: Iterable[Standing]) -> list[Standing]:
         return sorted(standings, key=lambda each: each.order(len(self.rungs)))
@@ -265,19 +279,18 @@ class Strategy:
 
     def _rest(self, standing: Standing, n_folds: int) -> int:
         """Return the fold-epochs that take a trial from where it is, or will be, to the end."""
-        at = standing.rung + standing.is_climbing
         last = self.fold_epochs(len(self.rungs), standing.horizon, n_folds)
-        return last - self.fold_epochs(at, standing.horizon, n_folds)
+        return last - self.fold_epochs(standing.aim, standing.horizon, n_folds)
 
 
 @dataclass(frozen=True)
 class Ladder(Strategy):
-    """The better third of the trials goes on from a ninth to a third, and the best of those on.
+    """The better half goes on: to all folds, and of these the better half from a ninth to a third.
 
     Successive halving (Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning")
-    lets a trial on when it is among the best third of its rung, and finishes as many epochs on the
-    last rung as on any other. Here the best one goes on whenever its rung has had the fewest
-    epochs, so that a trial that paused too soon may still go on when no better one has come.
+    lets a trial on when it is in the better part of its rung, and finishes as many epochs on the
+    last rung as on any other. Here the best one goes on whenever the next rung lacks trials, so
+    that a trial that paused too soon may still go on when no better one has come.
 
     The other folds come in at the first rung: all folds say more there than one does at a third.
     """
@@ -294,52 +307,3 @@ class FinishBest(Strategy):
     """
 
     rungs: tuple[float, ...] = (1 / 4, 1.0)
-
-
-NAMED: Mapping[str, Callable[[], Strategy]] = {"ladder": Ladder, "finish-best": FinishBest}
-"""Strategies that a command line can name."""
-
-
-def strategy_named(name: Any) -> Any:
-    """Return the strategy of a name; None and "auto" are none. Raises BadInput for any other."""
-    if name is None or name == "auto":
-        return name
-    if name not in NAMED:
-        raise unknown_name("strategy", str(name), (*NAMED, "auto", "None"))
-    return NAMED[name]()
-
-
-def check_strategy(strategy: Any, pruner: Any, schedule: Any) -> None:
-    """Raise BadInput unless a study may have this strategy, beside its pruner and its schedule."""
-    if strategy is None or strategy == "auto":
-        return
-    require(
-        isinstance(strategy, Strategy),
-        "strategy",
-        "a strategy such as Ladder(), None or 'auto'",
-        strategy,
-    )
-    if pruner is not None:
-        raise BadInput(
-            "pruner must be None with a strategy, whose trials pause and are not pruned, got "
-            f"{pruner!r}"
-        )
-    if reason := _reason_against_pausing(schedule):
-        raise BadInput(f"strategy must be None with {reason}, got {strategy!r} with {schedule!r}")
-
-
-def may_pause(schedule: Any) -> bool:
-    """Whether trials with this schedule, or these, can be compared on lower rungs."""
-    return not _reason_against_pausing(schedule)
-
-
-def _reason_against_pausing(schedule: Any) -> str:
-    schedules = list(schedule.values()) if isinstance(schedule, Mapping) else [schedule]
-    if any(hasattr(each, "given") for each in schedules):
-        return "a schedule that reacts to the mean curve: on the lower rungs there is one fold only"
-    if len({getattr(each, "horizon_free", True) for each in schedules}) > 1:
-        return (
-            "schedules of which only some depend on their horizon: on a lower rung their losses "
-            "cannot be compared"
-        )
-    return ""

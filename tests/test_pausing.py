@@ -7,9 +7,10 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.pruners import MedianPruner
 
 from pipeline.errors import BadInput
+from pipeline.pausing import strategy_named
 from pipeline.schedules import Constant, Cosine, ReduceOnPlateau
 from pipeline.spec import StudySpec
-from pipeline.strategy import FinishBest, Ladder, strategy_named
+from pipeline.strategy import FinishBest, Ladder
 
 
 def spec(max_epochs: Any = 10, **fields: Any) -> StudySpec:

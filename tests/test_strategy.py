@@ -59,16 +59,15 @@ def drawn(seed):
     return lambda number, rung: random.Random(f"{seed} {number} {rung}").random()
 
 
-def test_a_ladder_spends_as_much_on_each_rung_but_the_last():
-    ladder = Ladder(rungs=(1 / 16, 1 / 4, 1 / 2, 1))
+@pytest.mark.parametrize("factor", [1, 2, 3.0])
+def test_of_so_many_trials_on_a_rung_one_goes_on_but_to_the_end(factor):
+    ladder = Ladder(rungs=(1 / 16, 1 / 4, 1 / 2, 1), reduction_factor=factor)
     standings, _, _ = play(ladder, drawn(1), n_steps=400)
-    spent = [
-        sum(each.rung >= rung for each in standings.values())
-        * (ladder.n_epochs(rung, HORIZON) - ladder.n_epochs(rung - 1, HORIZON))
-        for rung in (1, 2, 3)
-    ]
-    assert max(spent) - min(spent) <= HORIZON / 4
-    assert max(each.rung for each in standings.values()) == 3
+    there = [sum(each.rung >= rung for each in standings.values()) for rung in (1, 2, 3, 4)]
+    assert there[3] == 0
+    assert all(
+        abs(more - factor * fewer) <= factor for more, fewer in itertools.pairwise(there[:3])
+    )
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES, ONE_FOLD])
@@ -84,23 +83,29 @@ def test_what_a_number_of_trials_costs_is_known_but_for_a_step_on_each_rung(
 
 @pytest.mark.parametrize(
     ("strategy", "n_folds", "expected"),
-    [(Ladder(), 5, 11 / 3), (Ladder(), 1, 1), (ONE_FOLD, 5, 1), (FinishBest(), 5, 1)],
+    # A ninth of one fold, a ninth of four in every second, two ninths of five in every fourth.
+    [
+        (Ladder(), 5, (1 + 10 + 12.5) / 5.5),
+        (Ladder(), 1, 1),
+        (ONE_FOLD, 5, 1),
+        (FinishBest(), 5, 1),
+    ],
 )
 def test_folds_at_once_are_the_mean_over_the_lower_rungs(strategy, n_folds, expected):
-    assert strategy.n_folds_at_once(n_folds) == pytest.approx(expected)
+    assert strategy.n_folds_at_once(n_folds, 9) == pytest.approx(expected)
 
 
 def test_the_first_steps_of_a_ladder():
-    """Three begin, since a quarter less a sixteenth is three sixteenths; then the best goes on."""
+    """Two begin, since half of them goes on; then the best one does."""
     losses = {0: 0.3, 1: 0.1, 2: 0.2}
     ladder = Ladder(rungs=(1 / 16, 1 / 4, 1))
-    _, steps, _ = play(ladder, lambda number, rung: losses.get(number, 0.9), n_steps=5)
-    assert steps[:4] == [Step(None, 1)] * 3 + [Step(1, 2)]
-    assert steps[4] == Step(None, 1)
+    _, steps, _ = play(ladder, lambda number, rung: losses.get(number, 0.9), n_steps=6)
+    assert steps[:3] == [Step(None, 1)] * 2 + [Step(1, 2)]
+    assert steps[3:] == [Step(None, 1)] * 2 + [Step(2, 2)]
 
 
 def test_the_best_paused_one_goes_on_though_it_paused_long_ago():
-    standings = [Standing(n, HORIZON, (loss,)) for n, loss in enumerate([0.2, 0.5, 0.5, 0.5])]
+    standings = [Standing(n, HORIZON, (loss,)) for n, loss in enumerate([0.2, 0.5, 0.5])]
     ask = partial(Ladder(rungs=(1 / 16, 1 / 4, 1)).next_step, n_folds=1, horizon=HORIZON)
     assert ask(standings) == Step(0, 2)
     busy = [replace(standings[0], is_paused=False, is_climbing=True), *standings[1:]]
@@ -290,7 +295,7 @@ def test_rungs_must_rise_to_one(rungs):
         Ladder(rungs=rungs)
 
 
-@pytest.mark.parametrize("field", [{"fold": -1}, {"n_finalists": 0}])
+@pytest.mark.parametrize("field", [{"fold": -1}, {"n_finalists": 0}, {"reduction_factor": 0.5}])
 def test_other_fields_are_checked(field):
     with pytest.raises(BadInput, match=next(iter(field))):
         Ladder(**field)
