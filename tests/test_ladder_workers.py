@@ -113,6 +113,7 @@ def until_gone(pids: list[int]) -> None:
     until(lambda: not any(map(command_of, pids)), secs=60)
 
 
+@pytest.mark.long
 def test_two_workers_climb_one_ladder_though_one_of_them_is_killed(home, whole):
     study = study_in(home)
     with searching(study, "--workers", "2") as search:

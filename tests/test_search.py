@@ -123,7 +123,9 @@ def test_more_trials_continue_the_study(searched, home):
     assert len(runs_of(home)[1]) == 3
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_signal_ends_the_epoch_and_the_same_command_continues(searched, home, signal_number):
     spec = tiny(home, fields="dict(test_size=0.2)")
     with pytest.raises(Interrupted, match="same command continues"):

@@ -17,7 +17,9 @@ FIELDS += "budget=Budget(n_trials=2))"
 @pytest.mark.parametrize(
     ("load", "preprocess", "engine"),
     [
-        pytest.param(SPARSE, SCALED, "plain", id="sparse, with a transformer"),
+        pytest.param(
+            SPARSE, SCALED, "plain", id="sparse, with a transformer", marks=pytest.mark.long
+        ),
         pytest.param(SPARSE, "None", "stream", id="sparse, streamed", marks=pytest.mark.long),
         pytest.param(MAPPED, "None", "stream", id="mapped, streamed"),
     ],

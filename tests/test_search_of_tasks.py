@@ -85,9 +85,13 @@ TASKS = {
         metrics.r2_score,
     ),
 }  # fmt: skip
+IN_CI = {"one-hot", "binary", "numbers"}
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(
+    "name",
+    [each if each in IN_CI else pytest.param(each, marks=pytest.mark.long) for each in TASKS],
+)
 def test_the_answer_is_what_the_predictions_score(name, home, monkeypatch):
     task = TASKS[name]
     builder = BUILDER.format(

@@ -205,6 +205,7 @@ def test_what_the_builder_makes_of_the_learning_rate_reaches_every_trial(home):
         assert again.trials[0].curves.values.tolist() == curves
 
 
+@pytest.mark.long
 def test_a_metric_object_has_the_same_name_in_every_trial(home):
     builder = """
     model = keras.Sequential([

@@ -70,7 +70,14 @@ def test_the_decision_says_whether_the_answer_moved(last_night, warm):
     assert ("not moved: " in line) is not written["moved"]
 
 
-@pytest.mark.parametrize("at", [(0, 2), (1, 1), (2, 2)])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param((0, 2), marks=pytest.mark.long),
+        (1, 1),
+        pytest.param((2, 2), marks=pytest.mark.long),
+    ],
+)
 def test_a_warm_search_that_was_killed_continues_to_the_same_bits(warm, tonight, at):
     """The second command need not even ask for a warm start again."""
     spec = tiny(tonight, fields=f"dict({NEW_DATA})")

@@ -80,7 +80,9 @@ def test_the_budgets_time_leaves_the_end_open_and_more_of_it_settles_it(home, mo
     assert not settled.open_end
 
 
-@pytest.mark.parametrize("most", ["max_fold_epochs=24", "max_updates=72"])  # 8 epochs of 3 folds
+@pytest.mark.parametrize(
+    "most", [pytest.param("max_fold_epochs=24", marks=pytest.mark.long), "max_updates=72"]
+)  # 8 epochs of 3 folds
 def test_the_winners_epochs_are_of_the_budget_in_every_session(home, most):
     fields = SLOW.replace("n_trials=1", f"n_trials=1, {most}")
     for _ in range(2):
@@ -89,6 +91,7 @@ def test_the_winners_epochs_are_of_the_budget_in_every_session(home, most):
         assert result.open_end.endswith("and the budget is spent")
 
 
+@pytest.mark.long
 def test_all_longer_schedules_together_keep_to_the_budget(home):
     # 2 + 4 epochs of 3 folds in the search, 6 for the first longer one: the next has 3 of its 9.
     result = search(replace(annealed(home, 0.003), budget=Budget(2, max_fold_epochs=45)))
@@ -105,6 +108,7 @@ def test_what_was_settled_is_read_and_not_trained_again(home, monkeypatch):
     assert again.evidence == first.evidence
 
 
+@pytest.mark.long
 def test_a_rule_that_was_changed_may_need_more_of_the_curve(home):
     space = "space=dict(learning_rate=0.02, max_epochs=CategoricalDistribution([4, 20]))"
     fields = f"dict({space}{NO_SIGNAL}, budget=Budget(n_trials=2), rule={{}})"
@@ -204,6 +208,7 @@ class StopAtLine(Display):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.long
 def test_a_signal_before_its_first_epoch_interrupts(home):
     with pytest.raises(Interrupted):  # what was kept of the best trial goes with this session
         search(tiny(home, fields=SLOW), display=StopAt(0, 4))

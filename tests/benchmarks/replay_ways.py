@@ -64,6 +64,7 @@ WAYS: Mapping[str, Way] = {
     "TPE, Hyperband": Way(pruner=lambda horizon: pruners.HyperbandPruner(max_resource=horizon)),
     "finish the best": Way(strategy=FinishBest()),
     "ladder": Way(strategy=Ladder()),
+    "ladder, a third goes on": Way(strategy=Ladder(reduction_factor=3)),
 }
 
 

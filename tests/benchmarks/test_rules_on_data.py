@@ -20,6 +20,7 @@ def command(monkeypatch):
     return rules_on_data.main
 
 
+@pytest.mark.long
 def test_every_rule_and_policy_is_measured_on_real_data(command, monkeypatch, tmp_path, capsys):
     space = {
         "learning_rate": FloatDistribution(1e-3, 1e-2, log=True),

@@ -206,7 +206,7 @@ def test_a_task_that_is_given_up_never_begins():
     ("build", "data", "mode"),
     [
         (with_every_state, None, "plain"),
-        (with_every_state, None, "xla"),
+        pytest.param(with_every_state, None, "xla", marks=pytest.mark.long),
         (convolutional, images(), "plain"),
     ],
     ids=["every kind of state", "XLA", "convolutions"],

@@ -91,6 +91,7 @@ def test_curves_and_weights_equal_fit(how, mode):
     )
 
 
+@pytest.mark.long
 def test_they_equal_fit_under_xla():
     # XLA fuses the sum of the losses into the epoch: the last bit moves.
     assert_equals_fit(case(of_things, things()), mode="xla", n_epochs=2, atol=1e-6)
