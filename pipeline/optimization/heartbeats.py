@@ -159,21 +159,24 @@ class HeartbeatClaims:
             self._lost.add(number)
 
     def _beat(self) -> None:
-        """Record heartbeats as long as a trial is held."""
+        """Record heartbeats every few seconds, as long as a trial is held."""
         interval = self._storage.heartbeat_interval
         assert interval is not None
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: not self._held, timeout=interval)
-                held = dict(self._held)
-                if not held:
+                if not self._held:
                     self._beating = None
                     return
-            for number, trial_id in held.items():
-                # A server that is away is asked again at the next one.
-                with suppress(StoreUnavailable), readable_errors():
-                    self._storage.record_heartbeat(trial_id)
-                    self._look_at(number, trial_id)
+            self.beat()
+
+    def beat(self) -> None:
+        """Record a heartbeat of each trial that is held, and look whether it still is."""
+        for number, trial_id in list(self._held.items()):
+            # A server that is away is asked again at the next one.
+            with suppress(StoreUnavailable), readable_errors():
+                self._storage.record_heartbeat(trial_id)
+                self._look_at(number, trial_id)
 
 
 class StudyLock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.benchmarks.replay_tables import CurveTable
 from tests.benchmarks.scale_server import Watch
-from tests.benchmarks.scale_worker import Alone, Timings
+from tests.benchmarks.scale_worker import LOCK, TIMED, Timings
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Calls:
 class Scale:
     """What so many workers came to in a time.
 
+    round_trip_ms: to the server and back, by a clock that nobody waits for; None is this machine's
     idle_share: of the workers' time, in which they did not train
     trials_per_sec: told; calls: by kind
     client_cores, server_cores: processors that were busy with either
@@ -47,6 +48,7 @@ class Scale:
 
     n_workers: int
     epoch_secs: float
+    round_trip_ms: float | None
     n_epochs: int
     n_ended: int
     secs: float
@@ -57,26 +59,23 @@ class Scale:
     client_cores: float
     server_cores: float
     lock_share: float
-    n_waiting: float
-    n_connections: int
     statements_per_sec: float
     rows_per_sec: float
     transactions_per_sec: float
     most: list[tuple[str, int, float]]
     failures: list[str]
-    alone: Alone
 
     @classmethod
     def of(
         cls,
         n: int,
         epoch_secs: float,
+        round_trip_ms: float | None,
         table: CurveTable,
         n_ended: int,
         window: tuple[float, float],
         told: Sequence[Timings],
         watch: Watch,
-        alone: Alone,
     ) -> Scale:
         """Return what the workers' timings say of a window of time."""
         begin, end = window
@@ -84,58 +83,54 @@ class Scale:
         epochs = np.array([each for timings in told for each in timings.epochs] or [(0.0, 0.0)])
         trained = np.clip(epochs[:, 1], begin, end) - np.clip(epochs[:, 0], begin, end)
         calls = {
-            kind: Calls.of(
-                [each for t in told for each in t.calls[kind] if begin <= each[0] <= end]
-            )
-            for kind in told[0].calls
+            kind: [each for t in told for each in t.calls.get(kind, ()) if begin <= each[0] <= end]
+            for kind in (*TIMED, LOCK)
         }
         ended = (epochs[:, 1] >= begin) & (epochs[:, 1] <= end)
         return cls(
             n_workers=n,
             epoch_secs=epoch_secs,
+            round_trip_ms=round_trip_ms,
             n_epochs=table.n_epochs,
             n_ended=n_ended,
             secs=secs,
             idle_share=1 - trained.sum() / (n * secs),
-            trials_per_sec=calls["tell"].n / secs,
+            trials_per_sec=len(calls["tell"]) / secs,
             fold_epochs_per_sec=ended.sum() / secs,
-            calls=calls,
+            calls={kind: Calls.of(each) for kind, each in calls.items()},
             client_cores=sum(t.processor_secs for t in told) / secs,
-            server_cores=watch.processor_secs / watch.secs,
-            lock_share=watch.lock_share,
-            n_waiting=watch.n_waiting,
-            n_connections=watch.n_connections,
-            statements_per_sec=watch.n_statements / watch.secs,
-            rows_per_sec=watch.n_rows / watch.secs,
-            transactions_per_sec=watch.n_transactions / watch.secs,
+            server_cores=watch.processor_secs / secs,
+            lock_share=sum(held for _, held, _ in calls[LOCK]) / secs,
+            statements_per_sec=watch.n_statements / secs,
+            rows_per_sec=watch.n_rows / secs,
+            transactions_per_sec=watch.n_transactions / secs,
             most=watch.most,
             failures=sorted({each for t in told for each in t.failures}),
-            alone=alone,
         )
 
     @classmethod
     def of_plain(cls, plain: dict[str, Any]) -> Scale:
         """Return what was written as JSON."""
         calls = {kind: Calls(**each) for kind, each in plain["calls"].items()}
-        return cls(**{**plain, "calls": calls, "alone": Alone(**plain["alone"])})
+        return cls(**{**plain, "calls": calls})
 
 
 def in_words(found: Sequence[Scale]) -> str:
     """Return the table."""
     heads = [
-        "workers", "epoch s", "ended", "an ask alone, ms (processor; statements)", "trials/s",
-        "idle", "lock held", "waiting",
+        "workers", "epoch s", "round trip ms", "ended", "trials/s", "not training", "lock held",
         *(f"{kind} ms (95 %; processor)" for kind in found[0].calls),
-        "clients' cores", "server's cores", "statements/s", "rows/s", "connections", "failures",
+        "clients' cores", "server's cores", "statements/s", "rows/s", "failures",
     ]  # fmt: skip
     rows = [
         [
-            each.n_workers, f"{each.epoch_secs:g}", each.n_ended, _alone(each.alone),
-            f"{each.trials_per_sec:.2f}",
-            f"{each.idle_share:.0%}", f"{each.lock_share:.0%}", f"{each.n_waiting:.1f}",
+            each.n_workers, f"{each.epoch_secs:g}",
+            "real" if each.round_trip_ms is None else f"{each.round_trip_ms:g}",
+            each.n_ended, f"{each.trials_per_sec:.2f}",
+            f"{each.idle_share:.0%}", f"{each.lock_share:.0%}",
             *map(_calls, each.calls.values()), f"{each.client_cores:.2f}",
             f"{each.server_cores:.2f}", f"{each.statements_per_sec:.0f}",
-            f"{each.rows_per_sec:.0f}", each.n_connections, len(each.failures),
+            f"{each.rows_per_sec:.0f}", len(each.failures),
         ]
         for each in found
     ]  # fmt: skip
@@ -143,42 +138,36 @@ def in_words(found: Sequence[Scale]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [heads, rule, *rows])
 
 
-def draw(runs: Mapping[str, Sequence[Scale]], path: Path) -> None:
-    """Draw what comes of the number of workers; runs: by name, each with the same time an epoch."""
+def draw(found: Sequence[Scale], path: Path) -> None:
+    """Draw what comes of the number of workers, by the time that an epoch takes."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
-    for name, found in runs.items():
-        n = [each.n_workers for each in found]
+    for secs in sorted({each.epoch_secs for each in found}):
+        runs = [each for each in found if each.epoch_secs == secs]
         for panel, values in zip(
             panels,
             (
-                [each.trials_per_sec for each in found],
-                [100 * each.idle_share for each in found],
-                [1000 * each.alone.secs for each in found],
+                [each.trials_per_sec for each in runs],
+                [100 * each.idle_share for each in runs],
+                [each.server_cores for each in runs],
             ),
             strict=True,
         ):
-            known = np.isfinite(values)
-            panel.plot(np.array(n)[known], np.array(values)[known], marker="o", label=name)
-    for panel, label in zip(
-        panels, ("trials a second", "% of the time not training", "ms of an ask alone"), strict=True
-    ):
+            n_workers = [each.n_workers for each in runs]
+            panel.plot(n_workers, values, marker="o", label=f"epochs of {secs:g} s")
+    labels = "trials a second", "% of the time not training", "the database's cores"
+    for panel, label in zip(panels, labels, strict=True):
         panel.set_xscale("log")
         panel.set_xlabel("workers")
         panel.set_ylabel(label)
-    for panel in panels[:2]:
+    for panel in panels[1:]:
         panel.set_ylim(bottom=0)
-    panels[2].set_yscale("log")
+    panels[0].set_yscale("log")
     panels[0].legend(frameon=False)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
-
-
-def _alone(alone: Alone) -> str:
-    secs = 1000 * alone.secs, 1000 * alone.processor_secs
-    return "{:.0f} ({:.0f}; {})".format(*secs, alone.n_statements)
 
 
 def _calls(calls: Calls) -> Any:

@@ -7,32 +7,37 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.trial import Trial
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from pipeline import asking
 from pipeline.errors import TakenOver
 from pipeline.evaluation import evaluate
 from pipeline.machine import Ceiling
-from pipeline.optimization import Finished, HeartbeatClaims, Proposal, disconnect, open_study
+from pipeline.optimization import Finished, HeartbeatClaims, Proposal, open_study
+from pipeline.optimization.cached import CachedDatabase
 from pipeline.optimization.servers import server_at
-from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
 from pipeline.session import Session
 from pipeline.work import run_trials
 from tests.benchmarks.replay_tables import CurveTable
+from tests.benchmarks.scale_clock import Clock, RealClock
 from tests.benchmarks.scale_seed import claim_of
 from tests.benchmarks.scale_study import Recorded, question_of, session_of, spec_of
+
+LOCK = "lock held"
+
+PATIENCE_SECS = 10.0**6
+"""Far longer than anything takes by the server's clock, so that nobody is ever taken for dead."""
 
 TIMED = {
     "ask": (asking, "next_proposal"),
@@ -47,12 +52,13 @@ TIMED = {
 class Timings:
     """What the workers of one process did.
 
+    clock: that all of them go by
     calls: by kind, (end, seconds, of which this thread was on a processor)
     epochs: of folds, (start, end); failures: of workers, in words
     processor_secs: of the process, while it was looked at
-    All by the monotonic clock, which the processes of a machine share.
     """
 
+    clock: Clock = field(default_factory=RealClock)
     calls: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
     epochs: list[tuple[float, float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -66,56 +72,41 @@ class Timings:
         if trial.outcome is Outcome.FAILED and not trial.diverged:
             self.failures.append(trial.reason)
 
-    def time(self, kind: str, owner: Any, name: str) -> None:
-        """Let a function's calls be timed from now on."""
-        calls = self.calls.setdefault(kind, [])
-        function = getattr(owner, name)
+    @contextmanager
+    def timed(self, kind: str) -> Iterator[None]:
+        """Note how long the block takes."""
+        start, on_processor = self.clock.now(), time.thread_time()
+        try:
+            yield
+        finally:
+            end = self.clock.now()
+            of_kind = self.calls.setdefault(kind, [])
+            of_kind.append((end, end - start, time.thread_time() - on_processor))
 
+    def time_all(self) -> None:
+        """Let all calls that take a worker's time be timed from now on, and the lock be watched."""
+        for kind, (owner, name) in TIMED.items():
+            setattr(owner, name, self._timing(kind, getattr(owner, name)))
+        under_lock = HeartbeatClaims.asking
+
+        @contextmanager
+        def asking_watched(claims: HeartbeatClaims) -> Iterator[None]:
+            with under_lock(claims), self.timed(LOCK):
+                yield
+
+        HeartbeatClaims.asking = asking_watched  # type: ignore[assignment, method-assign]
+
+    def _timing(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def timed(*arguments: Any, **options: Any) -> Any:
-            start, on_processor = time.monotonic(), time.thread_time()
-            try:
+            with self.timed(kind):
                 return function(*arguments, **options)
-            finally:
-                end = time.monotonic()
-                calls.append((end, end - start, time.thread_time() - on_processor))
 
-        setattr(owner, name, timed)
+        return timed
 
-
-@dataclass(frozen=True)
-class Alone:
-    """What an ask takes when nobody else works: so long the others could not ask.
-
-    secs: of the fastest one; processor_secs: that its thread had, the median
-    """
-
-    secs: float
-    processor_secs: float
-    n_statements: int
-
-
-def asked_alone(
-    study: optuna.Study, table: CurveTable, question: Question, url: str, n_times: int = 8
-) -> Alone:
-    """Ask for new trials, which fail at once, while the study is as others would have it."""
-    session = session_of(question, url, study, Recorded(table, 0.0, lambda *at: None), 60.0)
-    statements: list[str] = []
-    engine = study._storage._backend.engine  # type: ignore[attr-defined]
-    event.listen(engine, "before_cursor_execute", lambda *about: statements.append(about[2]))
-    secs, processor, counts = [], [], []
-    for _ in range(n_times):
-        statements.clear()
-        start, on_processor = time.monotonic(), time.thread_time()
-        proposal = asking.next_proposal(session)
-        secs.append(time.monotonic() - start)
-        processor.append(time.thread_time() - on_processor)
-        counts.append(len(statements))
-        assert proposal is not None
-        number, params = proposal.number, proposal.params
-        proposal.tell(TrialResult(number, params, Outcome.FAILED, None, 0.0, 0, "only asked for"))
-        session.claims.release(proposal.number)
-    return Alone(min(secs), float(np.median(processor)), counts[-1])
+    def without_clock(self) -> Timings:
+        """Return them as another process may have them."""
+        return Timings(RealClock(), self.calls, self.epochs, self.failures, self.processor_secs)
 
 
 @dataclass(frozen=True)
@@ -130,70 +121,95 @@ class Workers:
     table: CurveTable
     url: str
     home: Path
-    n_trials: int
     epoch_secs: float
-    patience_secs: float
     numbers: Sequence[int]
     n_epochs: Sequence[int]
     starts: Sequence[float]
     ramp_secs: float
     secs: float
 
+    def part(self, first: int, n_parts: int) -> Workers:
+        """Return those of one process of several."""
+        mine = slice(first, None, n_parts)
+        return replace(
+            self,
+            numbers=self.numbers[mine],
+            n_epochs=self.n_epochs[mine],
+            starts=self.starts[mine],
+        )
+
     def run(self, answer: Connection) -> None:
         """Work, and answer with the timings when it is time; the process ends in the midst."""
-        timings = Timings()
-        for kind, (owner, name) in TIMED.items():
-            timings.time(kind, owner, name)
-        spec = spec_of(self.table, self.n_trials)
-        question = question_of(spec, self.home)
-        # What a worker that was there from the start would have read by now.
-        known = open_study(self.url, question.name, spec, patience_secs=self.patience_secs)
-        finished = Finished(known, spec)
-        finished.all()
-        disconnect(known._storage)
+        clock = RealClock()
+        timings = Timings(clock)
+        timings.time_all()
+        known, finished = self.known()
+        known._storage._backend.engine.dispose()  # type: ignore[attr-defined]
         answer.send(None)  # ready
         begin: float = answer.recv()
 
         def work(place: int) -> None:
-            engine = Recorded(
-                self.table, self.epoch_secs, timings.slept, n_skipped=self.n_epochs[place]
-            )
-            study = as_read(known)
-            session = session_of(question, self.url, study, engine, self.patience_secs, timings.see)
-            session.finished._results.update(finished._results)
-            sleep_until(begin + self.starts[place])
-            try:
-                go_on(session, engine, self.numbers[place])
-            except Exception as error:
-                timings.failures.append(f"{type(error).__name__}: {error}")
+            mine = as_read(known, CachedDatabase(connected_anew(known)))
+            clock.sleep(begin + self.starts[place] - clock.now())
+            self.work(place, mine, finished, timings)
 
         for place in range(len(self.numbers)):
             threading.Thread(target=work, args=(place,), daemon=True).start()
-        sleep_until(begin + self.ramp_secs)
+        clock.sleep(begin + self.ramp_secs - clock.now())
         before = time.process_time()
-        sleep_until(begin + self.ramp_secs + self.secs)
+        clock.sleep(begin + self.ramp_secs + self.secs - clock.now())
         timings.processor_secs = time.process_time() - before
         answer.send(timings)
         answer.close()
         os._exit(0)
 
+    def known(self) -> tuple[optuna.Study, Finished]:
+        """Return what a worker that was there from the start would have read by now."""
+        spec = spec_of(self.table)
+        name = question_of(spec, self.home).name
+        study = open_study(self.url, name, spec, patience_secs=PATIENCE_SECS)
+        finished = Finished(study, spec)
+        finished.all()
+        study.get_trials(deepcopy=False)
+        return study, finished
 
-def sleep_until(moment: float) -> None:
-    """Sleep until a moment of the monotonic clock."""
-    time.sleep(max(0.0, moment - time.monotonic()))
+    def work(
+        self,
+        place: int,
+        study: optuna.Study,
+        finished: Finished,
+        timings: Timings,
+        see: Callable[[Session], None] = lambda session: None,
+    ) -> None:
+        """Be one worker, for ever; see: gets its session."""
+        question = question_of(spec_of(self.table), self.home)
+        engine = Recorded(
+            self.table, self.epoch_secs, timings.clock, timings.slept, self.n_epochs[place]
+        )
+        session = session_of(question, self.url, study, engine, PATIENCE_SECS, timings.see)
+        session.finished._results.update(finished._results)
+        see(session)
+        try:
+            go_on(session, engine, self.numbers[place])
+        except Exception as error:
+            timings.failures.append(f"{type(error).__name__}: {error}")
 
 
-def as_read(known: optuna.Study) -> optuna.Study:
-    """Return a study by connections of its own, with what another one has read."""
-    cached: Any = known._storage
-    backend = object.__new__(type(cached._backend))  # a copy would look for its tables again
-    vars(backend).update(vars(cached._backend))
+def connected_anew(known: optuna.Study) -> Any:
+    """Return a study's database by connections of its own."""
+    backend = object.__new__(type(known._storage._backend))  # type: ignore[attr-defined]
+    vars(backend).update(vars(known._storage._backend))  # type: ignore[attr-defined]
     backend.engine = create_engine(backend.url, **backend.engine_kwargs)
     server = server_at(backend.url)
     assert server is not None
     server.prepare(backend.engine)
     backend.scoped_session = scoped_session(sessionmaker(bind=backend.engine))
-    storage: Any = type(cached)(backend)
+    return backend
+
+
+def as_read(known: optuna.Study, storage: Any) -> optuna.Study:
+    """Return a study in an empty cache, with what another one has read of it."""
+    cached: Any = known._storage
     for study_id, each in cached._studies.items():
         mine = storage._studies[study_id] = copy.copy(each)
         mine.trials = dict(each.trials)
@@ -212,8 +228,9 @@ def go_on(session: Session, engine: Recorded, number: int) -> None:
     claims._me = claim_of(number)
     claims._storage.record_heartbeat(trial_id)
     claims._held[number] = trial_id
-    claims._beating = threading.Thread(target=claims._beat, daemon=True)
-    claims._beating.start()
+    if claims._beating is None:
+        claims._beating = threading.Thread(target=claims._beat, daemon=True)
+        claims._beating.start()
     with suppress(TakenOver):
         evaluate(proposal, session)
     engine.n_skipped = 0
