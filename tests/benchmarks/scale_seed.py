@@ -20,6 +20,7 @@ from pipeline.optimization.trials import WARM_UP_SHARE
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
 from tests.benchmarks.replay_tables import CurveTable
+from tests.benchmarks.replay_ways import duration_of
 from tests.benchmarks.scale_study import losses_of
 
 
@@ -33,15 +34,18 @@ def under_way(
 ) -> tuple[list[FrozenTrial], list[int]]:
     """Return the trials of a search in its middle, and the epochs of those that have not ended.
 
-    Parameters are drawn; trials are pruned as the median over the whole table would have it.
+    Parameters are drawn; trials are pruned as the median over the whole table would have it. Who
+    looks at a moment finds more of those that take long.
     """
     random, horizon = np.random.default_rng(0), table.n_epochs
     best = np.minimum.accumulate(table.losses, axis=1)
     is_worse = best > np.nanmedian(best, axis=0)
     is_worse[:, : int(np.ceil(horizon * WARM_UP_SHARE)) - 1] = False
     ends = np.where(is_worse.any(axis=1), is_worse.argmax(axis=1) + 1, horizon)
-    trials, epochs = [], []
-    for number, row in enumerate(random.integers(0, len(table.losses), n_ended + n_begun)):
+    trials, epochs, n = [], [], len(table.losses)
+    takes = ends * [duration_of(row) for row in range(n)]
+    begun = random.choice(n, n_begun, p=takes / takes.sum())
+    for number, row in enumerate([*random.integers(0, n, n_ended), *begun]):
         params = {"learning_rate": 1.0, **table.params(int(row)), "max_epochs": horizon}
         n_epochs, state, value = int(ends[row]), TrialState.PRUNED, None
         if n_epochs == horizon:

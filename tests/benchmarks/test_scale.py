@@ -95,6 +95,20 @@ def test_a_server_does_as_much_at_once_as_it_has_cores(n_cores, last):
     assert max(ends) == last
 
 
+def test_who_runs_ahead_leaves_the_other_cores_free():
+    def ahead(clock, costs):
+        for _ in range(4):
+            costs.did(client_secs=1.0, server_secs=1.0)
+            yield "ahead"
+        clock.sleep(1.0)
+
+    def behind(clock, costs):
+        costs.did(server_secs=1.0)
+        yield "behind"
+
+    assert played(ahead, behind, n_cores=2)[-1] == (1, "behind", 1.0)
+
+
 def test_what_is_done_again_and_again_costs_the_server_alone():
     def asks(clock, costs):
         clock.every(1.0, 1.0, lambda: costs.did(client_secs=9.0, server_secs=0.5))
