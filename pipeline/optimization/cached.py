@@ -16,8 +16,7 @@ from optuna.storages._cached_storage import _StudyInfo
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.optimization.database import PatientStorage
-
-NOT_ENDED = (TrialState.RUNNING, TrialState.WAITING)
+from pipeline.optimization.rows import NOT_ENDED
 
 
 class CachedDatabase(_CachedStorage):
@@ -34,6 +33,8 @@ class CachedDatabase(_CachedStorage):
         """Let the block see a study's trials as they are when it first asks for all of them.
 
         And those that it begins, without what it writes on any; one that it ends is read again.
+        Those that have not ended are without what they reported, which is most of what there is to
+        read: who asks what to begin makes nothing of it.
         """
         self._read = set()
         try:
@@ -65,11 +66,22 @@ class CachedDatabase(_CachedStorage):
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
-        if self._read is not None:
-            if study_id in self._read:
-                return
+        if self._read is None:
+            super()._read_trials_from_remote_storage(study_id)
+        elif study_id not in self._read:
             self._read.add(study_id)
-        super()._read_trials_from_remote_storage(study_id)
+            with self._lock:
+                self._read_all_but_means_of_begun(study_id)
+
+    def _read_all_but_means_of_begun(self, study_id: int) -> None:
+        """Read what Optuna's cache reads when all trials are asked for, and note as much."""
+        study = self._studies.setdefault(study_id, _StudyInfo())
+        last, unfinished = study.last_finished_trial_id, study.unfinished_trial_ids
+        trials = self._backend._get_trials(study_id, None, unfinished, last, begun_with_means=False)
+        self._add_trials_to_cache(study_id, trials)
+        ended = {trial._trial_id for trial in trials if trial.state.is_finished()}
+        study.unfinished_trial_ids = {trial._trial_id for trial in trials} - ended
+        study.last_finished_trial_id = max({last, *ended})
 
     def _read_ended(self, study_id: int) -> None:
         """Read the trials that have ended since they were last read."""

@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput, PipelineError, StoreUnavailable, TakenOver
-from pipeline.optimization.rows import trials_where
+from pipeline.optimization.rows import NOT_ENDED, literally, trials_where
 from pipeline.optimization.servers import Server, connection_to, server_at
 from pipeline.retry import patiently
 
@@ -151,20 +151,22 @@ class PatientStorage(RDBStorage):
         states: Container[TrialState] | None,
         included_trial_ids: set[int],
         trial_id_greater_than: int,
+        *,
+        begun_with_means: bool = True,
     ) -> list[FrozenTrial]:
         """Return a study's trials in these states: those behind an id, and these before it."""
         kind: Any = models.TrialModel
         among = [each for each in included_trial_ids if each <= trial_id_greater_than]
         condition = and_(
             kind.study_id == study_id,
-            or_(kind.trial_id > trial_id_greater_than, kind.trial_id.in_(among)),
+            or_(kind.trial_id > trial_id_greater_than, kind.trial_id.in_(literally(among))),
         )
         if states is not None:
             wanted = [state for state in TrialState if state in states]
             condition = and_(condition, kind.state.in_(wanted))
         with _create_scoped_session(self.scoped_session) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session)
-            return trials_where(session, condition)
+            return trials_where(session, condition, begun_with_means=begun_with_means)
 
     def ended_trial_ids(
         self, study_id: int, among: Collection[int], *, greater_than: int
@@ -173,8 +175,8 @@ class PatientStorage(RDBStorage):
         kind: Any = models.TrialModel
         query = select(kind.trial_id).where(
             kind.study_id == study_id,
-            kind.state.not_in((TrialState.RUNNING, TrialState.WAITING)),
-            or_(kind.trial_id > greater_than, kind.trial_id.in_(among)),
+            kind.state.not_in(NOT_ENDED),
+            or_(kind.trial_id > greater_than, kind.trial_id.in_(literally(among))),
         )
 
         def read() -> list[int]:
@@ -306,6 +308,7 @@ def _made_alone(server: Server, address: str, beats: tuple[int, int]) -> Patient
             engine_kwargs={
                 "connect_args": server.connect_args(url),
                 "pool_size": CONNECTIONS,
+                "pool_pre_ping": False,  # see `Server.prepare`
             },
             heartbeat_interval=interval,
             grace_period=grace,

@@ -48,7 +48,7 @@ class Proposal:
         self._trial = trial
         self._spec = spec
         self._pauses = spec.pausing is not None
-        stored = trial.storage.get_trial(trial._trial_id)  # once: others may wait to ask
+        stored = trial._cached_frozen_trial  # not read again: others may wait to ask
         self._last_step = max(stored.intermediate_values, default=0)
         self.number: int = trial.number
         self.params = spec.params_of(trial.params)
@@ -226,7 +226,7 @@ def new_proposal(
         seen = study if places is None else study_of_ranked(study, places)
         asked = _suggested(seen.ask(), spec)
         take(asked.number)
-        return Proposal(Trial(study, asked._trial_id), spec)
+        return Proposal(asked if seen is study else Trial(study, asked._trial_id), spec)
 
 
 @contextmanager

@@ -58,7 +58,14 @@ class Meter:
         self._n_round_trips = 0
         event.listen(engine, "connect", self._connected)
         event.listen(engine, "close", self._closed)
-        event.listen(engine, "checkout", self._sent)  # whether it is still there is asked
+        ping = engine.dialect.do_ping
+        dialect: Any = engine.dialect
+
+        def counted(connection: Any) -> bool:
+            self._sent()
+            return ping(connection)
+
+        dialect.do_ping = counted
         for what in ("before_cursor_execute", "begin", "commit", "rollback"):
             event.listen(engine, what, self._sent)
 
@@ -208,7 +215,7 @@ class VirtualClock:
         """Return when one of the server's cores has done what it had to do."""
         if not cost.server_secs:
             return at
-        # The one that was free last: what a worker that is ahead of others asks for leaves the rest.
+        # The one that was free last: who is ahead of the others leaves them the rest.
         core = max(0, bisect.bisect_right(self._free_at, at) - 1)
         done = max(at, self._free_at.pop(core)) + cost.server_secs
         bisect.insort(self._free_at, done)

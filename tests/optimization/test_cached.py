@@ -135,3 +135,25 @@ def test_all_trials_are_read_once_in_a_block_and_those_that_it_begins_are_seen(
         ]  # fmt: skip
     others.ask()
     assert len(mine.get_trials()) == 4
+
+
+def test_who_asks_reads_what_was_reported_of_ended_trials_alone(make_spec, opened):
+    spec = make_spec()
+    mine, others = opened(spec), opened(spec)
+    begun, ended = others.ask(), others.ask()
+    for trial in (begun, ended):
+        trial.report(0.5, 1)
+    others.tell(ended, state=TrialState.PRUNED)
+
+    def means():
+        return [each.intermediate_values for each in mine.get_trials(deepcopy=False)]
+
+    with mine._storage.reading_once():
+        assert means() == [{}, {1: 0.5}]
+    assert means() == [{1: 0.5}, {1: 0.5}]
+    begun.report(0.25, 2)
+    with mine._storage.reading_once():
+        assert means() == [{}, {1: 0.5}]
+    others.tell(begun, 0.25)
+    with mine._storage.reading_once():
+        assert means() == [{1: 0.5, 2: 0.25}, {1: 0.5}]

@@ -22,6 +22,7 @@ from pipeline.optimization import (
 )
 from pipeline.optimization import heartbeats as module
 from pipeline.optimization.database import heartbeat_secs
+from pipeline.optimization.servers import base as servers
 from pipeline.optimization.trials import new_proposal
 from pipeline.results import Outcome
 from pipeline.spec import Budget
@@ -187,6 +188,48 @@ def test_trials_are_read_once_for_an_ask_however_many_are_begun(make_spec, open_
         asked(one._study, spec, one)
         one._held.clear()
         assert len(reads) == 1
+
+
+@both
+def test_a_connection_is_looked_at_after_a_silence_only(make_spec, open_shared, monkeypatch):
+    spec, looks = make_spec(), []
+    claims = HeartbeatClaims(open_shared(spec))
+    engine: Any = claims._storage.engine
+    look = engine.dialect.do_ping
+    monkeypatch.setattr(engine.dialect, "do_ping", lambda it: looks.append(it) or look(it))
+    asked(claims._study, spec, claims)
+    looks.clear()
+    claims._study.get_trials()
+    assert not looks
+    monkeypatch.setattr(servers, "QUIET_SECS", 0.0)
+    claims._study.get_trials()
+    assert looks
+
+
+def test_what_breaks_before_it_is_looked_at_is_tried_again(make_spec, database, server):
+    spec = make_spec()
+    claims = HeartbeatClaims(open_study(database, "study", spec, patience_secs=30.0))
+    asked(claims._study, spec, claims)
+    server.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
+    )
+    assert len(claims._study.get_trials()) == 1
+    with claims.asking():
+        assert len(claims._study.get_trials()) == 1
+
+
+def test_an_ask_is_no_more_than_so_many_statements(make_spec, open_shared):
+    """Each is a way to the server and back, while all others wait."""
+    spec, statements = make_spec(), []
+    claims = HeartbeatClaims(open_shared(spec))
+    asked(claims._study, spec, claims)
+    claims._held.clear()
+    event.listen(
+        claims._storage.engine, "before_cursor_execute", lambda *about: statements.append(about[2])
+    )
+    assert asked(claims._study, spec, claims).number == 1
+    assert len(statements) <= 31
 
 
 def test_a_trial_that_has_ended_is_let_go_while_others_ask(make_spec, open_shared, result_of):

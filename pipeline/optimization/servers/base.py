@@ -5,8 +5,10 @@ Each kind has locks by name that go with the connection that holds them, and a c
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +17,15 @@ from typing import Any, Literal
 
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import InvalidatePoolError
 
 from pipeline.addresses import mask_password
 from pipeline.errors import BadInput
 
 CONNECT_SECS = 10
+QUIET_SECS = 1.0
+"""After which a connection of a pool is looked at before it is used again: it may be closed."""
+
 SILENCE_SECS = 60
 """After which a server ends a session that holds locks and says nothing, as of a lost node."""
 
@@ -61,8 +67,26 @@ class Server(ABC):
         return f"{kind}+{driver}{colon}{rest}"
 
     def prepare(self, engine: Engine) -> None:
-        """Let every session of an engine begin as all do."""
+        """Let every session of an engine begin as all do, and be looked at after a silence.
+
+        Before each use, as SQLAlchemy can, would be a way to the server and back for each
+        transaction, a dozen while others wait to ask. What breaks within a second is tried again.
+        """
         event.listen(engine, "connect", self._begin)
+
+        def note_use(connection: Any, record: Any) -> None:
+            record.info["used_at"] = time.monotonic()
+
+        def look(connection: Any, record: Any, proxy: Any) -> None:
+            if time.monotonic() - record.info.get("used_at", math.inf) < QUIET_SECS:
+                return
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error
+
+        event.listen(engine, "checkin", note_use)
+        event.listen(engine, "checkout", look)
 
     @contextmanager
     def locked(self, connection: Connection, *names: str) -> Iterator[None]:
