@@ -166,7 +166,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="that have ended when it begins; at least one a worker")  # fmt: skip
     parser.add_argument("--start-secs", type=float, default=10.0, help="until all have begun")
     parser.add_argument("--ramp-secs", type=float, default=60.0, help="until they are looked at")
-    parser.add_argument("--secs", type=float, default=60.0, help="that are looked at")
+    parser.add_argument("--secs", type=float, default=30.0, help="that are looked at")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw it there")
     return parser.parse_args(arguments)

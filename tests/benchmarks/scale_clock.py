@@ -103,7 +103,10 @@ class VirtualClock:
     it writes up to one ask too early.
 
     meter: reads what the thread that runs has cost; n_cores: of the server
+    client_secs: that workers have had of their processors
     """
+
+    client_secs = 0.0
 
     def __init__(self, meter: Callable[[], Cost], *, n_cores: int, round_trip_secs: float) -> None:
         self._meter, self._round_trip_secs = meter, round_trip_secs
@@ -209,7 +212,9 @@ class VirtualClock:
     def _cost(self) -> Cost:
         before, after = self._local.before, self._meter()
         self._local.before = after
-        return Cost(*(late - early for early, late in zip(before, after, strict=True)))
+        cost = Cost(*(late - early for early, late in zip(before, after, strict=True)))
+        self.client_secs += cost.client_secs
+        return cost
 
     def _serve(self, at: float, cost: Cost) -> float:
         """Return when one of the server's cores has done what it had to do."""

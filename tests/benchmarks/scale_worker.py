@@ -55,7 +55,7 @@ class Timings:
     clock: that all of them go by
     calls: by kind, (end, seconds, of which this thread was on a processor)
     epochs: of folds, (start, end); failures: of workers, in words
-    processor_secs: of the process, while it was looked at
+    processor_secs: that they had in all, while it was looked at
     """
 
     clock: Clock = field(default_factory=RealClock)
