@@ -29,27 +29,32 @@ if __name__ == "__main__":
 import optuna
 
 from tests.benchmarks.replay_report import Search, draw, in_words
-from tests.benchmarks.replay_tables import CurveTable, tables_in
-from tests.benchmarks.replay_ways import WAYS, replay
+from tests.benchmarks.replay_surrogate import Surrogate
+from tests.benchmarks.replay_tables import MOST_EPOCHS, CurveTable, tables_in
+from tests.benchmarks.replay_ways import WAYS, Curves, replay
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Replay every way on every table and print what came of it; return 1 without a table."""
     options = parsed(arguments)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tables = list(tables_in(options.folder))
+    tables: list[Curves] = list(tables_in(options.folder, options.most_epochs))
+    if options.tables:
+        tables = [each for each in tables if each.name in options.tables]
     if not tables:
         print(f"no table in {options.folder}", file=sys.stderr)
         return 1
+    if options.surrogate:
+        tables = [Surrogate(each) for each in tables if isinstance(each, CurveTable)]
     searches: list[Search] = []
     for table in tables:
         for way in options.ways:
             for n_workers in options.workers:
                 searches += searched(way, table, options.seeds, options.budgets, n_workers)
-        print(f"{table.name}: {table.losses.shape}", file=sys.stderr, flush=True)
-        if options.json:
-            text = json.dumps([asdict(each) for each in searches])
-            options.json.write_text(text, encoding="utf-8")
+                if options.json:
+                    text = json.dumps([asdict(each) for each in searches])
+                    options.json.write_text(text, encoding="utf-8")
+        print(table.in_words, file=sys.stderr, flush=True)
     print(in_words(searches))
     if options.png:
         draw(searches, options.png)
@@ -57,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def searched(
-    way: str, table: CurveTable, n_seeds: int, budgets: Sequence[int], n_workers: int = 1
+    way: str, table: Curves, n_seeds: int, budgets: Sequence[int], n_workers: int = 1
 ) -> list[Search]:
     """Return the searches of one way on one table, for each budget or for all budgets at once."""
     budgets = sorted(budgets) if WAYS[way].strategy else [max(budgets)]
@@ -65,7 +70,7 @@ def searched(
     found = []
     for n, seed in itertools.product(budgets, range(n_seeds)):
         done = replay(WAYS[way], table, seed, n * table.n_epochs, n_workers=n_workers)
-        found.append(Search.of(name, table, seed, n, done))
+        found.append(Search.of(name, table, seed, n, done, n_workers))
     return found
 
 
@@ -80,6 +85,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, nargs="+", default=[1], metavar="N",
                         help="that search together, each as one would; an epoch takes time then, "
                         "by a clock that nobody waits for")  # fmt: skip
+    parser.add_argument("--surrogate", action="store_true",
+                        help="let configurations lie anywhere in a table's space, and a random "
+                        "forest say what they give")  # fmt: skip
+    parser.add_argument("--most-epochs", type=int, default=MOST_EPOCHS, metavar="POINTS",
+                        help="of a curve; longer ones are thinned")  # fmt: skip
+    parser.add_argument("--tables", nargs="+", metavar="TABLE", help="of the folder; or all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every search there")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw regret against epochs there")
     return parser.parse_args(arguments)

@@ -10,8 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from tests.benchmarks.replay_tables import CurveTable
-from tests.benchmarks.replay_ways import Replayed
+from tests.benchmarks.replay_ways import Curves, Replayed
 
 STEPS_PER_TRAINING = 8
 """Points of a regret curve by full training."""
@@ -36,9 +35,12 @@ class Search:
     asking_secs: float
     regrets: tuple[float, ...]
     secs: float = 0.0
+    n_workers: int = 1
 
     @classmethod
-    def of(cls, way: str, table: CurveTable, seed: int, budget: int, done: Replayed) -> Search:
+    def of(
+        cls, way: str, table: Curves, seed: int, budget: int, done: Replayed, n_workers: int = 1
+    ) -> Search:
         """Return what a search came to."""
         ends = np.arange(1, budget * STEPS_PER_TRAINING + 1) * table.n_epochs / STEPS_PER_TRAINING
         best = [
@@ -55,6 +57,7 @@ class Search:
             done.asking_secs,
             tuple(best),
             done.secs,
+            n_workers,
         )
 
     def at(self, n_trainings: float) -> float:

@@ -28,6 +28,17 @@ MOST_EPOCHS = 64
 """Longer curves are thinned to about this many points: budgets count full trainings anyway."""
 
 
+SPREAD = 0.3
+"""Standard deviation of the logarithm of what an epoch takes: configurations differ in size."""
+
+SamplerFactory = Callable[[int], optuna.samplers.BaseSampler]
+
+
+def duration_of(row: int) -> float:
+    """Return how long a configuration's epoch takes, 1 being typical: tables do not have it."""
+    return float(np.exp(SPREAD * np.random.default_rng(row).normal()))
+
+
 @dataclass(frozen=True, eq=False)
 class CurveTable:
     """What training each of many configurations would give.
@@ -46,6 +57,11 @@ class CurveTable:
     def n_epochs(self) -> int:
         """Epochs of a full training."""
         return self.losses.shape[1]
+
+    @property
+    def in_words(self) -> str:
+        """Its name and how much it has."""
+        return f"{self.name}: {self.losses.shape}"
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -76,20 +92,36 @@ class CurveTable:
         """Return a configuration's hyperparameters."""
         return {name: float(column[row]) for name, column in self.points.items()}
 
-    def nearest(self, params: Mapping[str, Any], free: np.ndarray) -> int:
-        """Return the nearest of the configurations that are still free, [n_configurations]."""
-        place = np.array([self._unit(name, params[name]) for name in self.points])
-        distances = ((self._units - place) ** 2).sum(axis=1)
-        return int(np.where(free, distances, np.inf).argmin())
+    def sampler(self, make: SamplerFactory) -> SamplerFactory:
+        """Return how samplers are made that propose configurations of this table, each once."""
+        return lambda seed: FromTable(self, make(seed), seed)
+
+    def curve(self, params: Mapping[str, Any]) -> np.ndarray:
+        """Return a configuration's loss by epoch, [n_epochs]."""
+        return self.losses[self.row(params)]
+
+    def duration(self, params: Mapping[str, Any]) -> float:
+        """Return how long a configuration's epoch takes, 1 being typical."""
+        return duration_of(self.row(params))
+
+    def place(self, params: Mapping[str, Any]) -> np.ndarray:
+        """Return where hyperparameters are in the unit cube, [n_hyperparameters]."""
+        return np.array([self._unit(name, params[name]) for name in self.points])
+
+    def nearest(self, params: Mapping[str, Any], free: np.ndarray | None = None) -> int:
+        """Return the nearest of the configurations, or of those still free, [n_configurations]."""
+        distances = ((self.units - self.place(params)) ** 2).sum(axis=1)
+        return int((distances if free is None else np.where(free, distances, np.inf)).argmin())
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """Where the configurations are in the unit cube, [n_configurations, n_hyperparameters]."""
+        return np.stack([self._unit(name, column) for name, column in self.points.items()], axis=1)
 
     @cached_property
     def _rows(self) -> dict[tuple[float, ...], int]:
         columns = zip(*(column.tolist() for column in self.points.values()), strict=True)
         return {params: row for row, params in enumerate(columns)}
-
-    @cached_property
-    def _units(self) -> np.ndarray:
-        return np.stack([self._unit(name, column) for name, column in self.points.items()], axis=1)
 
     def _unit(self, name: str, value: Any) -> Any:
         distribution = self.space[name]
@@ -137,7 +169,7 @@ class FromTable(optuna.samplers.BaseSampler):
         raise AssertionError("every parameter of a table is in its space")
 
 
-def tables_in(folder: Path) -> Iterator[CurveTable]:
+def tables_in(folder: Path, most_epochs: int = MOST_EPOCHS) -> Iterator[CurveTable]:
     """Yield the tables of all files of a folder."""
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as arrays:
@@ -145,17 +177,24 @@ def tables_in(folder: Path) -> Iterator[CurveTable]:
             for name in names:
                 hp = arrays[f"{name}hp"]
                 hp_names = arrays.get("hp_names", np.arange(hp.shape[1]))
-                yield _table(path.stem, name.rstrip("_"), hp, hp_names, arrays[f"{name}valid"])
+                yield _table(
+                    path.stem, name.rstrip("_"), hp, hp_names, arrays[f"{name}valid"], most_epochs
+                )
 
 
 def _table(
-    family: str, name: str, hp: np.ndarray, hp_names: np.ndarray, losses: np.ndarray
+    family: str,
+    name: str,
+    hp: np.ndarray,
+    hp_names: np.ndarray,
+    losses: np.ndarray,
+    most_epochs: int,
 ) -> CurveTable:
     """Return a table without columns that never change, and without the same point twice."""
     _, first = np.unique(hp, axis=0, return_index=True)
     rows = np.sort(first)
     hp, losses = np.asarray(hp[rows], dtype=float), np.asarray(losses[rows], dtype=float)
-    thin = -(-losses.shape[1] // MOST_EPOCHS)
+    thin = -(-losses.shape[1] // most_epochs)
     losses = losses[:, thin - 1 :: thin]
     points = {
         str(label): column
@@ -163,11 +202,3 @@ def _table(
         if np.isfinite(column).all() and len(np.unique(column)) > 1
     }
     return CurveTable(family, f"{family}/{name}" if name else family, points, losses)
-
-
-SamplerFactory = Callable[[int], optuna.samplers.BaseSampler]
-
-
-def of_table(table: CurveTable, make: SamplerFactory) -> SamplerFactory:
-    """Return a factory of samplers that propose from a table."""
-    return lambda seed: FromTable(table, make(seed), seed)

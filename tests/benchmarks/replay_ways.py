@@ -19,12 +19,13 @@ from pipeline.optimization import Climbs, Proposal, next_proposal
 from pipeline.results import Outcome, TrialResult
 from pipeline.spec import StudySpec
 from pipeline.strategy import FinishBest, Ladder, Strategy
-from tests.benchmarks.replay_tables import CurveTable, SamplerFactory, of_table
+from tests.benchmarks.replay_surrogate import Surrogate
+from tests.benchmarks.replay_tables import CurveTable, SamplerFactory
 
 NO_END = 10**9
 
-SPREAD = 0.3
-"""Standard deviation of the logarithm of what an epoch takes: configurations differ in size."""
+Curves = CurveTable | Surrogate
+"""What training would give."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Way:
     pruner: Callable[[int], pruners.BasePruner] = lambda horizon: pruners.NopPruner()
     strategy: Strategy | None = None
 
-    def spec(self, table: CurveTable, seed: int) -> StudySpec:
+    def spec(self, table: Curves, seed: int) -> StudySpec:
         """Return a study of a table."""
         space: dict[str, Any] = {"learning_rate": 1.0, **table.space, "max_epochs": table.n_epochs}
         return StudySpec(
@@ -47,7 +48,7 @@ class Way:
             build_model=lambda params: params,
             space=space,
             seed=seed,
-            sampler=of_table(table, self.sampler),
+            sampler=table.sampler(self.sampler),
             pruner=self.pruner(table.n_epochs),
             budget=Budget(n_trials=NO_END),
         )
@@ -84,9 +85,7 @@ class Replayed:
     arrivals: list[tuple[int, float]] = field(default_factory=list)
 
 
-def replay(
-    way: Way, table: CurveTable, seed: int, n_epochs: int, *, n_workers: int = 1
-) -> Replayed:
+def replay(way: Way, table: Curves, seed: int, n_epochs: int, *, n_workers: int = 1) -> Replayed:
     """Search a table until so many epochs were trained, by workers at once if need be."""
     spec = way.spec(table, seed)
     study = optuna.create_study(study_name=f"replay-{seed}")
@@ -99,11 +98,6 @@ def replay(
             crew.add(_steps(climbs, spec, table, n_epochs, done, crew))
     done.secs = crew.run()
     return done
-
-
-def duration_of(row: int) -> float:
-    """Return how long a configuration's epoch takes, 1 being typical: tables do not have it."""
-    return float(np.exp(SPREAD * np.random.default_rng(row).normal()))
 
 
 Work = Iterator[float | None]
@@ -157,7 +151,7 @@ class _Crew:
 def _trials(
     study: optuna.Study,
     spec: StudySpec,
-    table: CurveTable,
+    table: Curves,
     n_epochs: int,
     done: Replayed,
     crew: _Crew,
@@ -168,12 +162,13 @@ def _trials(
         proposal = next_proposal(study, spec, take=crew.take)
         done.asking_secs += time.perf_counter() - start
         done.n_trials += 1
-        row, outcome, n_trained = table.row(proposal.params), Outcome.COMPLETED, 0
-        for n_trained, loss in enumerate(table.losses[row], start=1):
+        losses, outcome, n_trained = table.curve(proposal.params), Outcome.COMPLETED, 0
+        epoch_secs = table.duration(proposal.params)
+        for n_trained, loss in enumerate(losses, start=1):
             if done.n_epochs >= n_epochs:
                 return  # the budget is spent
             done.n_epochs += 1
-            yield duration_of(row)
+            yield epoch_secs
             if not np.isfinite(loss):
                 outcome = Outcome.FAILED
                 break
@@ -183,14 +178,14 @@ def _trials(
             if prune:
                 outcome = Outcome.PRUNED
                 break
-        _tell(proposal, outcome, table.losses[row][:n_trained], spec, done)
+        _tell(proposal, outcome, losses[:n_trained], spec, done)
         crew.release(proposal.number)
 
 
 def _steps(
     climbs: Climbs,
     spec: StudySpec,
-    table: CurveTable,
+    table: Curves,
     n_epochs: int,
     done: Replayed,
     crew: _Crew,
@@ -210,13 +205,12 @@ def _steps(
         done.asking_secs += time.perf_counter() - start
         done.n_trials += step.number is None
         before, until = (strategy.n_epochs(rung, horizon) for rung in (step.rung - 1, step.rung))
-        row = table.row(proposal.params)
-        losses = table.losses[row][:until]
+        losses = table.curve(proposal.params)[:until]
         finite = np.isfinite(losses)
         if has_failed := not finite.all():
             until = int(finite.argmin()) + 1
         done.n_epochs += until - before
-        yield (until - before) * duration_of(row)
+        yield (until - before) * table.duration(proposal.params)
         if has_failed:
             _tell(proposal, Outcome.FAILED, losses[:until], spec, done)
         elif until == horizon:

@@ -35,6 +35,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipeline.optimization import disconnect, open_study
+from tests.benchmarks.replay_report import Search
 from tests.benchmarks.replay_tables import CurveTable, tables_in
 from tests.benchmarks.scale_clock import RealClock
 from tests.benchmarks.scale_report import Scale, draw, in_words
@@ -68,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options.json.write_text(json.dumps([asdict(each) for each in found], indent=1))
     print(in_words(found))
     if options.png:
-        draw(found, options.png)
+        searches = [
+            Search(**each) for path in options.quality for each in json.loads(path.read_text())
+        ]
+        draw(found, searches, options.png)
     return 0
 
 
@@ -169,6 +173,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--secs", type=float, default=30.0, help="that are looked at")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw it there")
+    parser.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="JSON of `replay.py --workers`, to draw beside it")  # fmt: skip
     return parser.parse_args(arguments)
 
 

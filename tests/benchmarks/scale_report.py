@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from tests.benchmarks.replay_report import Search
 from tests.benchmarks.replay_tables import CurveTable
 from tests.benchmarks.scale_server import Watch
 from tests.benchmarks.scale_worker import LOCK, TIMED, Timings
@@ -138,14 +139,21 @@ def in_words(found: Sequence[Scale]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [heads, rule, *rows])
 
 
-def draw(found: Sequence[Scale], path: Path) -> None:
-    """Draw what comes of the number of workers, by the time that an epoch takes."""
+def draw(found: Sequence[Scale], searches: Sequence[Search], path: Path) -> None:
+    """Draw what comes of the number of workers, by the time that an epoch takes.
+
+    searches: by workers of several numbers; their regret at the end
+    """
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    n_panels = 4 if searches else 3
+    figure, panels = pyplot.subplots(1, n_panels, figsize=(13, 3.6), layout="constrained")
     for secs in sorted({each.epoch_secs for each in found}):
-        runs = [each for each in found if each.epoch_secs == secs]
+        runs = sorted(
+            (each for each in found if each.epoch_secs == secs), key=lambda each: each.n_workers
+        )
+        n_workers = [each.n_workers for each in runs]
         for panel, values in zip(
             panels,
             (
@@ -153,21 +161,36 @@ def draw(found: Sequence[Scale], path: Path) -> None:
                 [100 * each.idle_share for each in runs],
                 [each.server_cores for each in runs],
             ),
-            strict=True,
+            strict=False,
         ):
-            n_workers = [each.n_workers for each in runs]
             panel.plot(n_workers, values, marker="o", label=f"epochs of {secs:g} s")
-    labels = "trials a second", "% of the time not training", "the database's cores"
-    for panel, label in zip(panels, labels, strict=True):
+    for (way, budget), regrets in _by_workers(searches).items():
+        means = [np.mean(each) for each in regrets.values()]
+        errors = [np.std(each, ddof=1) / np.sqrt(len(each)) for each in regrets.values()]
+        label = f"{way}, {budget} trainings"
+        panels[3].errorbar(list(regrets), means, errors, marker="o", capsize=3, label=label)
+    labels = "trials a second", "% of the time not training", "the database's cores", "regret"
+    for panel, label in zip(panels, labels, strict=False):
         panel.set_xscale("log")
         panel.set_xlabel("workers")
         panel.set_ylabel(label)
-    for panel in panels[1:]:
-        panel.set_ylim(bottom=0)
+        if panel is not panels[0]:
+            panel.set_ylim(bottom=0)
     panels[0].set_yscale("log")
-    panels[0].legend(frameon=False)
+    for panel in [panels[0], *panels[3:]]:
+        panel.legend(frameon=False, fontsize="small")
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
+
+
+def _by_workers(searches: Sequence[Search]) -> dict[tuple[str, int], dict[int, list[float]]]:
+    """Return searches' regrets, by way and budget and then by the number of workers."""
+    regrets: dict[tuple[str, int], dict[int, list[float]]] = {}
+    for each in sorted(searches, key=lambda each: each.n_workers):
+        way = each.way.removesuffix(f", {each.n_workers} workers")
+        of_way = regrets.setdefault((way, each.budget), {})
+        of_way.setdefault(each.n_workers, []).append(each.regrets[-1])
+    return regrets
 
 
 def _calls(calls: Calls) -> Any:

@@ -19,8 +19,7 @@ from pipeline.optimization.heartbeats import CLAIM
 from pipeline.optimization.trials import WARM_UP_SHARE
 from pipeline.question import Question
 from pipeline.results import Outcome, TrialResult
-from tests.benchmarks.replay_tables import CurveTable
-from tests.benchmarks.replay_ways import duration_of
+from tests.benchmarks.replay_tables import CurveTable, duration_of
 from tests.benchmarks.scale_study import losses_of
 
 

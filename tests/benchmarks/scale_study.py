@@ -29,8 +29,7 @@ from pipeline.spec import StudySpec
 from pipeline.tracking.trial_run import TrialRun
 from pipeline.training.engine import FoldEpoch, State
 from pipeline.training.lanes import Lanes
-from tests.benchmarks.replay_tables import CurveTable
-from tests.benchmarks.replay_ways import duration_of
+from tests.benchmarks.replay_tables import CurveTable, duration_of
 from tests.benchmarks.scale_clock import Clock
 
 N_FOLDS = 3

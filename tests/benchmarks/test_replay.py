@@ -7,6 +7,7 @@ import pytest
 
 from tests.benchmarks import replay
 from tests.benchmarks.replay_report import Search, by_family, regrets_at, times_of
+from tests.benchmarks.replay_surrogate import Surrogate
 from tests.benchmarks.replay_tables import CurveTable, tables_in
 from tests.benchmarks.replay_ways import WAYS, Replayed
 from tests.benchmarks.replay_ways import replay as replayed
@@ -57,6 +58,25 @@ def test_a_proposal_is_moved_to_the_nearest_configuration_that_is_free():
     assert table.nearest({"x": 50.0}, free) == 1  # by its logarithm
     assert table.nearest({"x": 50.0}, free & (np.arange(3) != 1)) == 2
     assert table.row(table.params(2)) == 2
+
+
+def test_a_forest_says_what_any_point_of_the_space_gives():
+    surrogate = Surrogate(made_up(300, diverges=0))
+    good, bad = {"learning_rate": 0.01, "width": 0.5}, {"learning_rate": 1.0, "width": 0.5}
+    assert surrogate.curve(good).shape == (N_EPOCHS,)
+    assert surrogate.curve(good).min() < 0.3 < surrogate.curve(bad).min()
+    assert surrogate.regret(surrogate.curve(good).min()) < 0.1
+    assert min(surrogate.held_out()) > 0.9
+    done = replayed(WAYS["TPE"], surrogate, seed=0, n_epochs=12 * N_EPOCHS)
+    assert len(done.arrivals) == 12
+
+
+def test_a_point_diverges_where_the_nearest_configuration_does():
+    table = made_up(300, diverges=0.3)
+    surrogate = Surrogate(table)
+    for row in range(30):
+        curve = surrogate.curve(table.params(row))
+        assert (np.isfinite(curve) == np.isfinite(table.losses[row])).all()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -131,6 +151,11 @@ def test_the_command_prints_writes_and_draws(folder, capsys):
     for line in ("| random |", "| two/b |", "all families 3"):
         assert line in printed
     assert files[1].read_bytes().startswith(b"\x89PNG")
+    few = ["--surrogate", "--tables", "two/a", "--most-epochs", "8", "--ways", "TPE"]
+    assert replay.main([str(folder), *few, "--seeds", "2", "--budgets", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "two/a: rank correlation" in printed.err
+    assert "two/b" not in printed.out
 
 
 def test_a_folder_without_tables_is_said(tmp_path, capsys):

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from pipeline.optimization import open_study
 from pipeline.optimization.stored import Finished
+from tests.benchmarks.replay_report import Search
 from tests.benchmarks.scale_clock import Cost, VirtualClock
 from tests.benchmarks.scale_report import Scale, draw, in_words
 from tests.benchmarks.scale_seed import store, under_way
@@ -150,7 +151,12 @@ def test_what_was_written_is_drawn(tmp_path):
     (tmp_path / "scale.json").write_text(json.dumps([scale], default=lambda each: each.__dict__))
     (read,) = map(Scale.of_plain, json.loads((tmp_path / "scale.json").read_text()))
     assert read.calls.keys() == scale.calls.keys()
-    draw([read], tmp_path / "scale.png")
+    searches = [
+        Search("way", "f", "t", seed, 2, 1, 0.0, (1.0, 0.5), 3.0, n_workers)
+        for n_workers in (1, 10)
+        for seed in range(2)
+    ]
+    draw([read], searches, tmp_path / "scale.png")
     assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -196,7 +196,12 @@ def test_a_connection_is_looked_at_after_a_silence_only(make_spec, open_shared, 
     claims = HeartbeatClaims(open_shared(spec))
     engine: Any = claims._storage.engine
     look = engine.dialect.do_ping
-    monkeypatch.setattr(engine.dialect, "do_ping", lambda it: looks.append(it) or look(it))
+
+    def seen(connection: Any) -> bool:
+        looks.append(connection)
+        return bool(look(connection))
+
+    monkeypatch.setattr(engine.dialect, "do_ping", seen)
     asked(claims._study, spec, claims)
     looks.clear()
     claims._study.get_trials()
