@@ -71,9 +71,12 @@ class Crew:
             has = {"CPU": float(n_cores()), "GPU": float(len(training.GPUS))}
             nodes = [Node("this machine", "", has)]
         else:
-            shares = not (storage and optimization.is_server(storage))
+            server = storage if optimization.is_server(storage) else None
             home = source_of(spec.build_model, spec.load_data).home
-            nodes = surveyed(address, study, folder, shared=home / "mlruns" if shares else None)
+            nodes = surveyed(
+                address, study, folder, shared=None if server else home / "mlruns", server=server,
+                patience_secs=options.store_patience,
+            )  # fmt: skip
         placement = placed(
             address,
             nodes,

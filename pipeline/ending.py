@@ -13,6 +13,7 @@ import ctypes
 import gc
 import importlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def ending_of(answered: Callable[[dict[str, Any]], Ending], options: argparse.Na
     """Return how a command ends, whatever it raises; errors are written where they belong.
 
     answered: the command. Gets a dictionary for what it knows so far, told also if it fails
+    options: log_file is obeyed here; of a search that joins others, the error says which node's
     """
     facts: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -124,6 +126,9 @@ def ending_of(answered: Callable[[dict[str, Any]], Ending], options: argparse.Na
             print(trace, file=sys.stderr)
             LOG.error(trace)
             ending = Ending(ExitCode.FAILED, error=f"{type(error).__name__}: {error}")
+        if ending.error and getattr(options, "if_running", "") == "join":
+            # One log may be that of several nodes, as of a Slurm array.
+            ending = replace(ending, error=f"{platform.node()}: {ending.error}")
         if ending.error:
             print(f"error: {ending.error}", file=sys.stderr)
             LOG.error(ending.error)

@@ -48,6 +48,7 @@ def worked(options: argparse.Namespace, display: Display, stop: StopRequest) -> 
     """Work for a supervisor; tell it which budget was over, or that another must go on."""
     spec = with_options(load_study(options.study), options)
     stores = Stores(options.tracking_uri, options.storage, options.store_patience)
+    stores.check(display.say)
     question = pose(spec, gpu_share=options.gpu_share, begun=stores.bring_record, say=display.say)
     if question.name != options.question:
         raise BadInput(

@@ -86,6 +86,16 @@ def test_every_failure_is_one_object_too(end, error, outcome, code):
     assert ("Traceback" in printed.err) is (outcome == "failed")
 
 
+@pytest.mark.parametrize("error", [BadInput("no"), StoreUnavailable("no"), RuntimeError("no")])
+def test_what_is_wrong_with_a_search_that_joins_others_says_on_which_node(end, error, monkeypatch):
+    monkeypatch.setattr("platform.node", lambda: "node-7")
+    _, printed = end(raising(error), if_running="join")
+    assert json.loads(printed.out)["error"].startswith("node-7: ")
+    assert "\nerror: node-7: " in f"\n{printed.err}"
+    _, printed = end(raising(error), if_running="wait")
+    assert "node-7" not in printed.out + printed.err
+
+
 def test_what_was_known_before_a_failure_is_told(end):
     def answered(options, facts):
         facts["costs"] = {"updates": 3}

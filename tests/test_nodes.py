@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.batch import StopRequest
+from pipeline.cli_jobs import worker_options
 from pipeline.errors import AnotherRunActive, BadInput, ExitCode
 from pipeline.nodes import RECORD, check_versions, differences
+from pipeline.on_ray.actor import about_node
 from pipeline.optimization import StudyLock, finished, read_study
+from pipeline.progress import Display
 from pipeline.search import search
 from pipeline.study_file import load_study
+from pipeline.worker import worked
 from tests import kill
 from tests.nodes import (
     PATIENCE_SECS,
@@ -65,6 +70,27 @@ def test_a_wrong_server_is_told_before_the_data_are_loaded(address, reason, home
     with pytest.raises(BadInput, match=reason) as error:
         search(spec, storage=address(database))
     assert "wr0ng" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda study, url: about_node(study, ".", None, url),
+        lambda study, url: worked(
+            worker_options([study, "--question", "tiny-1", "--storage", url]),
+            Display(),
+            StopRequest(),
+        ),
+    ],
+    ids=["asked by the head", "at work"],
+)
+def test_a_worker_elsewhere_that_cannot_use_the_server_says_so_before_it_loads_data(
+    tell, home, database
+):
+    path = write_study(home)
+    path.write_text(path.read_text().replace("def load_data():", "def load_data():\n    1 / 0"))
+    with pytest.raises(BadInput, match=r"authentication failed|Access denied"):
+        tell(str(path), database.replace(PASSWORD, "wr0ng"))
 
 
 def test_the_variable_of_optuna_names_the_server(home, monkeypatch):

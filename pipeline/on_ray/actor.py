@@ -49,12 +49,25 @@ def handed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(HANDED_ON)}
 
 
-def about_node(study: str, folder: str, marker: str | None) -> dict[str, Any]:
+def about_node(
+    study: str,
+    folder: str,
+    marker: str | None,
+    server: str | None = None,
+    patience_secs: float = 0.0,
+) -> dict[str, Any]:
     """Return what the head must know of a node before anything is trained.
 
     study: the study's file; folder: in which the command was started
     marker: a file that the head sees, where nodes must share the study's folder
+    server: the database server on which they meet, where they need not
+    patience_secs: how long one that is away is asked again
+    Raises BadInput and StoreUnavailable where this node cannot use the server.
     """
+    if server is not None:
+        from pipeline.optimization import check_server
+
+        check_server(server, patience_secs)
     from pipeline.tracking.provenance import versions
 
     wanted = {

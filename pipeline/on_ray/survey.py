@@ -21,14 +21,24 @@ from pipeline.optimization.database import MAX_CLOCK_DIFFERENCE_SECS
 from pipeline.tracking import versions
 
 ANSWER_SECS = 60.0
-"""How long the nodes have to answer, all together."""
+"""How long the nodes have to answer, all together, besides what they wait for a server."""
 
 
-def surveyed(address: str, study: Path, folder: Path, *, shared: Path | None) -> list[Node]:
+def surveyed(
+    address: str,
+    study: Path,
+    folder: Path,
+    *,
+    shared: Path | None,
+    server: str | None,
+    patience_secs: float,
+) -> list[Node]:
     """Return the nodes of a cluster, each of which has what a worker needs.
 
     study: the study's file; folder: in which the command was started
     shared: a folder that all nodes must share; None where they need not
+    server: the database server on which they meet then
+    patience_secs: how long a server that is away is asked again
     Raises BadInput, naming the node and what it lacks, and StoreUnavailable.
     """
     with ExitStack() as stack:
@@ -49,29 +59,33 @@ def surveyed(address: str, study: Path, folder: Path, *, shared: Path | None) ->
         answers = [
             ask.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.identifier, soft=False)
-            ).remote(str(study), str(folder), marker)
+            ).remote(str(study), str(folder), marker, server, patience_secs)
             for node in nodes
         ]
+        until = asked + ANSWER_SECS + patience_secs
         for node, answer in zip(nodes, answers, strict=True):
-            about = _answered(node, answer, asked)
+            about = _answered(node, answer, until)
             if problem := problem_of(about, mine, asked, time.time()):
                 raise BadInput(f"every node of Ray's cluster must {problem}, on {node.name}")
     return nodes
 
 
-def _answered(node: Node, answer: Any, asked: float) -> dict[str, Any]:
+def _answered(node: Node, answer: Any, until: float) -> dict[str, Any]:
     try:
-        left = max(0.0, asked + ANSWER_SECS - time.time())
-        return ray.get(answer, timeout=left)
+        return ray.get(answer, timeout=max(0.0, until - time.time()))
     except GetTimeoutError as error:
         raise StoreUnavailable(
-            f"node {node.name} of Ray's cluster did not answer within {ANSWER_SECS:g} s"
+            f"node {node.name} of Ray's cluster did not answer in time"
         ) from error
-    except Exception as error:  # this program is not installed there, most often
-        raise BadInput(
-            f"every node of Ray's cluster must have this program, got on {node.name}: "
-            f"{in_one_line(_cause(error))}"
-        ) from error
+    except Exception as error:
+        match _cause(error):
+            case BadInput() | StoreUnavailable() as cause:
+                raise type(cause)(f"on node {node.name} of Ray's cluster: {cause}") from error
+            case cause:  # this program is not installed there, most often
+                raise BadInput(
+                    f"every node of Ray's cluster must have this program, got on {node.name}: "
+                    f"{in_one_line(cause)}"
+                ) from error
 
 
 def _cause(error: Exception) -> Exception:
