@@ -106,7 +106,7 @@ def worker_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument(
         "--memory-limit", type=float, metavar="MB", help="end after a trial that leaves it larger"
     )
-    parser.set_defaults(json=True, register=False, keep_checkpoints=None)
+    parser.set_defaults(json=True, register=False, keep_checkpoints=None, number_on_ray=None)
     return parser.parse_args(arguments)
 
 

@@ -107,7 +107,12 @@ class Crew:
     @property
     def n_here(self) -> int:
         """How many workers share this machine's devices: none of those on Ray."""
-        return 0 if self.placement is not None else self.n_workers
+        return self.n_workers - self.n_on_ray
+
+    @property
+    def n_on_ray(self) -> int:
+        """How many workers Ray places."""
+        return 0 if self.placement is None else self.n_workers
 
     @property
     def is_apart(self) -> bool:

@@ -2,15 +2,17 @@
 
 A worker whose device is too small leaves a trial to one with a larger device. It is begun then, and
 nobody's, as a trial that was interrupted is: whoever has room for it goes on with it. Where no
-device that is known of has room, or none has taken it up for a while, it fails.
+device that is known of has room, or none has taken it up for a while, it fails. A worker of Ray's
+may have room as long as it has no place yet.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import platform
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pipeline import optimization, training
@@ -29,6 +31,13 @@ DEVICE_MB = "device_mb"
 PATIENCE_SECS = 60.0
 """Nobody has taken up a trial for so long: nobody will. A process that begins loads its libraries
 and its data first."""
+
+COMING_SECS = 300.0
+"""The same as long as a worker of Ray's has not told what it has: its node may be on its way, which
+takes an autoscaler minutes."""
+
+ON_RAY = "worker on Ray "
+"""What the names of Ray's workers begin with, before their numbers."""
 
 LOOK_SECS = 5.0
 """Between two looks at a trial, after which somebody may have been at it meanwhile."""
@@ -133,20 +142,44 @@ class Room:
             "with a larger one was there to train it"
         )
 
-    def tell(self, name: str, devices: Sequence[float]) -> None:
-        """Tell others which devices there are on this machine, the first of them this worker's.
+    def tell_of_crew(self, n_here: int, n_on_ray: int = 0) -> None:
+        """Tell others which devices the workers have that this process starts.
 
-        name: of what has them
-        devices: in megabytes; none where they are elsewhere
+        n_here: on this machine; the first one's device is this process's
+        n_on_ray: elsewhere. Until they tell what they have, they may have anything
         """
+        devices, here = devices_mb(self._spec, n_here), f"{platform.node()}, worker "
         self.mb = next(iter(devices), math.inf)
-        if self._spec.device_memory_mb is not None:
-            here = f"{platform.node()}, {name} "
-            mine = {f"{here}{number}": mb for number, mb in enumerate(devices, start=1)}
-            with self._claims.asking():
-                known = self._known().items()
-                others = {name: mb for name, mb in known if not name.startswith(here)}
-                self._write({**others, **mine})
+        self._tell(
+            {
+                **{f"{here}{number}": mb for number, mb in enumerate(devices, start=1)},
+                **{f"{ON_RAY}{number}": math.inf for number in range(1, n_on_ray + 1)},
+            },
+            instead_of=(here, ON_RAY),
+        )
+
+    def tell_own(self, mb: float, number: int | None = None) -> None:
+        """Tell others which device this process has that has joined.
+
+        number: of a worker of Ray's, which may have had another device before it died
+        """
+        self.mb = mb
+        name = (
+            f"{platform.node()}, process {os.getpid()}" if number is None else f"{ON_RAY}{number}"
+        )
+        self._tell({name: mb})
+
+    def _tell(self, devices: Mapping[str, float], instead_of: tuple[str, ...] = ()) -> None:
+        """Note devices by their names.
+
+        instead_of: beginnings of the names that are no longer there
+        """
+        if self._spec.device_memory_mb is None:
+            return
+        with self._claims.asking():
+            known = self._known().items()
+            others = {name: mb for name, mb in known if not name.startswith(instead_of)}
+            self._write({**others, **devices})
 
     def takes(self, proposal: optimization.Proposal) -> bool:
         """Whether this worker trains a trial that it has claimed; with which device is noted."""
@@ -183,7 +216,8 @@ class Room:
         ):
             first = now
         self._seen[number] = first, now
-        if now - first < PATIENCE_SECS:
+        comes = any(name.startswith(ON_RAY) and mb == math.inf for name, mb in known.items())
+        if now - first < (COMING_SECS if comes else PATIENCE_SECS):
             return True
         self._write({name: mb for name, mb in known.items() if mb < needed})
         return False

@@ -65,7 +65,7 @@ from pipeline.recovery import complete_runs
 from pipeline.refit import make_models
 from pipeline.results import Outcome, StudyResult, TrialResult, trial_name
 from pipeline.retry import DEFAULT_PATIENCE_SECS
-from pipeline.room import check_need, devices_mb
+from pipeline.room import check_need
 from pipeline.session import Session, engine_of
 from pipeline.spec import StudySpec
 from pipeline.study_file import load_study
@@ -187,7 +187,7 @@ def search_on(
         known = optimization.run_ids(study)
         with recording(store, question, engine[0], known, display, stores.patience_secs) as run:
             session = Session.of(question, study, engine, run, display, stop, meeting, deadline)
-            session.room.tell("worker", devices_mb(question.spec, crew.n_here if crew else 1))
+            session.room.tell_of_crew(*((crew.n_here, crew.n_on_ray) if crew else (1,)))
             stop.last_words = session.leave
             handover.begin(session)
             count_settled(session)

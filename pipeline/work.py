@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import time
 from collections.abc import Collection, Sequence
 from contextlib import closing
@@ -107,12 +106,14 @@ def join(
     ceiling: Ceiling | None = None,
     *,
     device_mb: float | None = None,
+    number_on_ray: int | None = None,
 ) -> str:
     """Work beside the process that holds the study, as long as there is a trial to train.
 
     deadline: by the monotonic clock; None is the budget's time from now on
     ceiling: of this process's memory
     device_mb: of its device, that a trial may take; None is found out, and the others are told
+    number_on_ray: of a worker of Ray's
     Returns which budget ended it, in words; "" when none did, or nobody holds the study.
     """
     study = None
@@ -139,7 +140,7 @@ def join(
         session = Session.of(question, study, engine, run, display, stop, meeting, deadline)
         if device_mb is None:
             limit_mb = None if ceiling is None else ceiling.limit_mb
-            session.room.tell(f"process {os.getpid()}", [own_mb(question.spec, limit_mb)])
+            session.room.tell_own(own_mb(question.spec, limit_mb), number_on_ray)
         else:
             session.room.mb = device_mb
         stop.last_words = session.leave

@@ -59,7 +59,7 @@ def worked(options: argparse.Namespace, display: Display, stop: StopRequest) -> 
     meeting, ceiling = stores.meeting_for(question, stop), Ceiling(options.memory_limit)
     ended_by = join(
         question, display, stop, stores, meeting, options.until, ceiling,
-        device_mb=options.device_memory,
+        device_mb=options.device_memory, number_on_ray=options.number_on_ray,
     )  # fmt: skip
     told = {"budget_over": ended_by, "ceiling_reached": ceiling.is_reached}
     return Ending(ExitCode.SUCCESS, facts=told)

@@ -18,7 +18,7 @@ from pipeline.errors import BadInput, ExitCode
 from pipeline.machine import Place
 from pipeline.optimization import Claims, Climbs, open_study
 from pipeline.results import Outcome, TrialResult
-from pipeline.room import DEVICES, PATIENCE_SECS, Room, check_need, need_mb
+from pipeline.room import COMING_SECS, DEVICES, PATIENCE_SECS, Room, check_need, need_mb
 from pipeline.spec import StudySpec
 from pipeline.strategy import Ladder
 from tests.crew import ended, searching, stored
@@ -84,13 +84,13 @@ class Worker:
 def crew(tmp_path, monkeypatch) -> Callable[..., tuple[Worker, Worker, Clock]]:
     """Return a function that makes a worker on a small device, and one on a large one."""
     monkeypatch.setattr("os.fsync", lambda file: None)
-    monkeypatch.setattr(room, "devices_mb", lambda spec, n: [SMALL, LARGE][:n])
+    monkeypatch.setattr(room, "devices_mb", lambda spec, n: [SMALL, *[LARGE] * 9][:n])
 
     def make(**fields) -> tuple[Worker, Worker, Clock]:
         clock = Clock()
         spec = spec_of(**fields)
         small, large = (Worker(tmp_path, spec, mb, clock) for mb in (SMALL, LARGE))
-        small.room.tell("worker", room.devices_mb(spec, 2))
+        small.room.tell_of_crew(2)
         return small, large, clock
 
     return make
@@ -130,7 +130,7 @@ def test_no_more_trials_wait_than_there_are_larger_devices(crew, strategy):
 
 def test_a_small_device_goes_on_with_others_while_fewer_wait_than_there_are_larger_ones(crew):
     small, _, _ = crew()
-    small.room.tell("worker", [SMALL, *[LARGE] * 9])
+    small.room.tell_of_crew(10)
     for _ in range(6):
         assert small.ask().params["need"] == 5
         small.end()
@@ -172,10 +172,35 @@ def test_what_waits_while_a_larger_device_is_at_work_or_nobody_looks_does_not_fa
 
 def test_a_crew_that_is_another_one_now_has_other_devices(crew):
     small, large, _ = crew(needs=50)
-    large.room.tell("process 7", [LARGE])
-    small.room.tell("worker", [SMALL])
+    large.room.tell_own(LARGE)
+    small.room.tell_of_crew(1)
     assert sorted(small.study.user_attrs[DEVICES].values()) == [SMALL, LARGE]
     assert len(small.study.user_attrs[DEVICES]) == 2
+
+
+def test_what_only_a_worker_without_a_place_may_hold_waits_for_it(crew):
+    small, large, clock = crew(needs=50)
+    small.room.tell_of_crew(0, n_on_ray=2)
+    small.room.tell_own(SMALL, 1)
+    assert polled(small, clock, COMING_SECS - 4) is None
+    large.room.tell_own(LARGE, 2)
+    assert large.ask().number == 0
+    large.end()
+    large.room.tell_own(SMALL, 2)  # started again, elsewhere
+    assert small.ask().number == 1
+    assert list(small.study.user_attrs[DEVICES].values()) == [SMALL, SMALL]
+
+
+def test_what_waits_for_a_worker_that_gets_no_place_fails_in_the_end(crew):
+    small, _, clock = crew(needs=50)
+    small.room.tell_of_crew(0, n_on_ray=12)
+    for number in range(2, 13):
+        small.room.tell_own(SMALL, number)
+    assert polled(small, clock, PATIENCE_SECS + 4) is None
+    assert polled(small, clock, COMING_SECS).number == 0
+    assert small.room.lacks(small.proposal.params)
+    small.end(Outcome.FAILED)
+    assert small.ask().number == 1  # at once
 
 
 def test_what_no_device_that_is_known_holds_is_left_to_nobody(crew):

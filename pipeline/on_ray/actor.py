@@ -28,6 +28,7 @@ HANDED_ON = ("KERAS_", "TF_", "XLA_", "OMP_NUM_THREADS")
 class Job:
     """What a worker is told.
 
+    number: among the workers of its search
     arguments: as of `python -m pipeline.worker`
     folder: which relative paths among them are relative to
     log: the file, on its node, that gets what it says
@@ -36,6 +37,7 @@ class Job:
     environment: its variables that begin as HANDED_ON
     """
 
+    number: int
     arguments: Sequence[str]
     folder: str
     log: Path
@@ -128,6 +130,7 @@ class Worker:
         from pipeline.worker import worked
 
         options.until, options.memory_limit = self._until, ceiling_mb(self._job.n_on_a_node)
+        options.number_on_ray = self._job.number
         return worked(options, Lines(), self._stop)
 
     def _take_environment(self) -> None:

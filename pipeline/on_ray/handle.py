@@ -30,10 +30,8 @@ class RayWorker:
     One that dies with its process or its node is started again by Ray, which calls its work anew.
     """
 
-    def __init__(
-        self, number: int, job: Job, needs: Mapping[str, float], deadline: float | None
-    ) -> None:
-        self._number, self._job, self._node = number, job, ""
+    def __init__(self, job: Job, needs: Mapping[str, float], deadline: float | None) -> None:
+        self._job, self._node = job, ""
         self._deadline = deadline
         others = dict(needs)
         self._actors = ray.remote(Worker).options(
@@ -50,7 +48,8 @@ class RayWorker:
     @property
     def name(self) -> str:
         """Its number, and the node that it was last on."""
-        return f"{self._number} on {self._node}" if self._node else str(self._number)
+        number = self._job.number
+        return f"{number} on {self._node}" if self._node else str(number)
 
     @property
     def log(self) -> str:
@@ -144,8 +143,7 @@ def ray_workers(
     n_on_a_node, environment = placement.n_on_a_node, handed_on()
     return [
         RayWorker(
-            number,
-            Job(told, str(folder), logs / f"{number}.log", False, n_on_a_node, environment),
+            Job(number, told, str(folder), logs / f"{number}.log", False, n_on_a_node, environment),
             placement.needs,
             deadline,
         )
