@@ -89,3 +89,13 @@ def uninterrupted(make_home):
     home = make_home("uninterrupted")
     finish(write_study(home, fields=FIELDS))
     return answer_and_epochs(home)
+
+
+@pytest.fixture(scope="session")
+def alone(make_home):
+    """Return the same of the study that several workers are at, searched by one process."""
+    from tests.test_workers import study_in
+
+    home = make_home("alone")
+    finish(study_in(home))
+    return answer_and_epochs(home)

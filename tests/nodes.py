@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 from pipeline.errors import ExitCode
-from pipeline.optimization import read_study
+from pipeline.optimization import begun, read_study
 from pipeline.search import search
 from pipeline.study_file import load_study
 from tests.postgres import PASSWORD
@@ -71,3 +72,10 @@ def assert_as_alone(told, alone, storage):
     assert [trial.number for trial in study.trials] == list(range(N_TRIALS))
     stored = {t.number: t.user_attrs["result"]["curves"] for t in study.trials}
     assert stored == curves
+
+
+def begun_in(database, signature):
+    """Return the trials that are trained at once."""
+    with contextlib.suppress(Exception):  # it is being made
+        return begun(read_study(database, f"tiny-{signature}"))
+    return []

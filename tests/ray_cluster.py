@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -13,8 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.machines import on_machine
 from tests.server import ENVIRONMENT
 
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -41,10 +38,6 @@ def add_node(cluster: Any, n_cpus: int, **options: Any) -> Any:
     )
 
 
-UNSHARE = ("unshare", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
-"""Gives a process its own host name, mounts and processes; they all die with it."""
-
-
 @contextmanager
 def node_apart(
     cluster: Any,
@@ -55,29 +48,18 @@ def node_apart(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Add a node of one CPU that has a host name, mounts and variables of its own.
 
-    mounts: folder that it sees → the one that it has there
-    Yields what can be killed, like the machine. Skips the test where the system does not allow it.
+    mounts: as of `on_machine`
+    Yields what can be killed, like the machine.
     """
-    if (
-        not shutil.which("unshare")
-        or subprocess.run([*UNSHARE, "true"], capture_output=True).returncode
-    ):
-        pytest.skip("a node with a host name of its own needs unshare, and root")
-    n_before = len(_alive(cluster))
-    steps = [f"hostname {name}"]
-    steps += [
-        f"mount --bind {shlex.quote(str(has))} {shlex.quote(str(sees))}"
-        for sees, has in (mounts or {}).items()
-    ]
     ray = Path(sys.executable).with_name("ray")
-    steps.append(
-        f"exec {shlex.quote(str(ray))} start --address={cluster.address} --num-cpus=1 "
-        f"--object-store-memory={OBJECT_STORE_BYTES} --block"
-    )
-    given = {**os.environ, **ENVIRONMENT, **(environment or {})}
+    start = [
+        ray, "start", f"--address={cluster.address}", "--num-cpus=1",
+        f"--object-store-memory={OBJECT_STORE_BYTES}", "--block",
+    ]  # fmt: skip
+    n_before, nothing = len(_alive(cluster)), subprocess.DEVNULL
     node = subprocess.Popen(
-        [*UNSHARE, "sh", "-ec", "; ".join(steps)],
-        env=given, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        on_machine(name, start, mounts), env={**os.environ, **ENVIRONMENT, **(environment or {})},
+        stdin=nothing, stdout=nothing, stderr=nothing,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 60

@@ -1,6 +1,5 @@
 """Workers as actors of a Ray cluster: where they are placed, what is refused, real nodes lost."""
 
-import contextlib
 import json
 import os
 import platform
@@ -20,10 +19,11 @@ from pipeline.crew import Crew, End
 from pipeline.errors import BadInput, ExitCode, StoreUnavailable
 from pipeline.on_ray.actor import about_node, handed_on
 from pipeline.on_ray.places import Node, placed
-from pipeline.optimization import begun, finished, read_study
+from pipeline.optimization import finished
 from pipeline.study_file import load_study
 from tests.crew import ROOT, is_being_trained, searching, stored, until
-from tests.kill import FIELDS, answer_and_epochs, answer_in, finish
+from tests.kill import FIELDS, answer_in, finish
+from tests.nodes import begun_in
 from tests.ray_cluster import actors_of, add_node, running_cluster
 from tests.test_workers import N_TRIALS, assert_as_alone, session_for, study_in
 from tests.tiny_study import Heard, runs_of, tiny, write_study
@@ -256,14 +256,6 @@ def test_a_node_of_other_versions_is_refused_by_name_before_training(home, tmp_p
     assert platform.node() in str(error.value)
 
 
-@pytest.fixture(scope="module")
-def alone(make_home):
-    """Return the answer of one process, and each trial's epochs in MLflow."""
-    home = make_home("alone")
-    finish(study_in(home))
-    return answer_and_epochs(home)
-
-
 @pytest.mark.long
 def test_more_workers_than_places_are_said_to_wait_and_the_search_ends(home, cluster, alone):
     with searching(study_in(home), "--workers", "3", "--ray", cluster.address) as search:
@@ -334,13 +326,6 @@ def test_what_was_trained_on_a_node_that_is_lost_goes_on_elsewhere(home, databas
     assert told["exit_code"] in ANSWERED
     assert "was ended by the loss of its process or of its node" in said
     assert_as_alone(home, alone)
-
-
-def begun_in(database, signature):
-    """Return the trials that are trained at once."""
-    with contextlib.suppress(Exception):  # it is being made
-        return begun(read_study(database, f"tiny-{signature}"))
-    return []
 
 
 @pytest.mark.long

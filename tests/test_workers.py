@@ -26,7 +26,7 @@ from tests.crew import (
     two_at_once,
     until,
 )
-from tests.kill import answer_and_epochs, answer_in, assert_mlflow_tells_the_truth, finish
+from tests.kill import answer_in, assert_mlflow_tells_the_truth, finish
 from tests.tiny_study import Heard, runs_of, write_study
 
 # What is proposed does not depend on who has finished what by then.
@@ -59,14 +59,6 @@ LIMITED = (
     "from pipeline import cli, ending, machine; machine.CEILING_SHARE = 1e-9; "
     "ending.end_process('pipeline.search', cli.search_options())",
 )
-
-
-@pytest.fixture(scope="module")
-def alone(make_home):
-    """Return the answer of one process, and each trial's epochs in MLflow."""
-    home = make_home("alone")
-    finish(study_in(home))
-    return answer_and_epochs(home)
 
 
 def assert_as_alone(home: Path, alone: tuple[dict[str, Any], dict[int, int]]) -> None:

@@ -26,10 +26,13 @@ def batch_script(job: Job) -> str:
     allowed = "a path without a backslash, as Slurm drops these"
     require("\\" not in str(job.home), "the project's folder", allowed, str(job.home))
     minutes = math.ceil((job.stop_after_secs + job.kill_after_secs) / 60)
+    log = str(job.log).replace("%", "%%")
+    if job.joins:  # each node has its own
+        log = f"{log.removesuffix('.log')}-%N.log"
     options = [
         f"--job-name={job.unit_name}",
         f"--chdir={quoted(str(job.home))}",
-        f"--output={quoted(str(job.log).replace('%', '%%'))}",
+        f"--output={quoted(log)}",
         "--open-mode=append",
         f"--time={minutes}",
         f"--signal=B:USR1@{job.kill_after_secs}",
