@@ -1,14 +1,23 @@
 """Nodes of a Ray cluster that share no folder, each like a machine of its own."""
 
 import platform
+import re
+import shutil
+from collections import Counter
+from contextlib import ExitStack
 
 import pytest
+from mlflow import MlflowClient
 
 from pipeline.errors import ExitCode
+from pipeline.tracking.handover import FOLDER
 from tests import crew
-from tests.nodes import PATIENCE_SECS, ended
+from tests.crew import until
+from tests.nodes import PATIENCE_SECS, decided, ended
 from tests.postgres import PASSWORD
 from tests.ray_cluster import add_node, node_apart, running_cluster
+from tests.test_room import NEEDS
+from tests.test_workers import N_TRIALS, study_in
 from tests.tiny_study import write_study
 
 
@@ -71,3 +80,102 @@ def test_a_node_that_joins_says_its_name_with_what_is_wrong(home, database):
     assert told["exit_code"] == ExitCode.BAD_INPUT
     assert told["error"].startswith(f"{platform.node()}: the storage ")
     assert f"error: {platform.node()}: the storage " in said
+
+
+# Trial 0 takes some ten seconds, and is handed over again and again.
+SLOWLY = """
+import time
+from pipeline.snapshots import Snapshots
+
+Snapshots.__init__.__kwdefaults__["every_secs"] = 0.5
+keep = Snapshots.keep
+
+
+def slowly(snapshots, name, *args, **options):
+    time.sleep(0.2 if name == "trial_000" else 0.0)
+    keep(snapshots, name, *args, **options)
+
+
+Snapshots.keep = slowly
+"""
+
+
+def snapshots_at(server):
+    """Return the states of trials that nodes have handed over."""
+    client = MlflowClient(server.url)
+    runs = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    parents = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    return [
+        file.path for run in parents for file in client.list_artifacts(run, f"{FOLDER}/snapshots")
+    ]
+
+
+def logs_in(home):
+    return "".join(path.read_text() for path in home.glob("mlruns/studies/*/workers/*.log"))
+
+
+@pytest.mark.long
+def test_what_a_lost_node_trained_goes_on_from_its_snapshot_where_no_folder_is_shared(
+    home, make_home, postgres, tracking_server, alone
+):
+    """Each node has a project of its own at the one path, as machines have; one is switched off."""
+    study, homes = study_in(home), {name: make_home(name) for name in ("two", "three")}
+    study.write_text(SLOWLY + study.read_text())
+    for each in homes.values():
+        shutil.copytree(study.parent, each / "studies")
+    options = ["--storage", postgres.new_database(), "--tracking-uri", tracking_server.url]
+    options += ["--workers", "1", "--store-patience", f"{PATIENCE_SECS}s"]
+    with running_cluster(0) as cluster, ExitStack() as stack:
+        nodes = {
+            name: stack.enter_context(node_apart(cluster, name, mounts={home: each}))
+            for name, each in homes.items()
+        }
+        with crew.searching(study, *options, "--ray", cluster.address) as search:
+            until(lambda: snapshots_at(tracking_server) or search.poll() is not None)
+            (lost,) = (name for name, each in homes.items() if logs_in(each))
+            nodes.pop(lost).kill()
+            told, said = ended(search)
+        (other,) = nodes
+    assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED), told["error"]
+    assert f"worker 1 on {lost} was ended by the loss of its process or of its node" in said
+    assert re.search(
+        r"trial 0 goes on after epoch [1-9]\d*, from its snapshot", logs_in(homes[other])
+    )
+    assert not logs_in(home)
+    assert decided(told) == decided({"decision": alone[0]})
+    client = MlflowClient(tracking_server.url)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "tiny"]
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in (run for run in runs if "mlflow.parentRunId" in run.data.tags):
+        logged = client.get_metric_history(run.info.run_id, "val_loss_mean")
+        n_epochs = int(run.data.metrics["trained_epochs"])
+        assert [metric.step for metric in logged] == list(range(1, n_epochs + 1))
+
+
+# A device of 80 MB on the node "large", one of 24 MB elsewhere.
+UNEQUAL = """
+import platform
+import pipeline.work
+
+pipeline.work.own_mb = lambda spec, limit_mb: 80 if platform.node() == "large" else 24
+"""
+
+
+@pytest.mark.long
+def test_a_trial_too_large_for_the_nodes_that_are_there_waits_for_the_one_that_comes(home):
+    study = study_in(home, NEEDS)
+    study.write_text(UNEQUAL + study.read_text())
+    with (
+        running_cluster(1) as cluster,
+        crew.searching(study, "--workers", "2", "--ray", cluster.address) as search,
+    ):
+        until(lambda: "is left to a worker with a larger device" in logs_in(home))
+        with node_apart(cluster, "large"):
+            told, _ = ended(search)
+    assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED), told["error"]
+    assert told["costs"]["trials"]["completed"] == N_TRIALS
+    trials = crew.stored(study, lambda found: found.trials)()
+    trained = Counter((t.params["large"], t.user_attrs["device_mb"]) for t in trials)
+    assert trained[True, 24] == 0
+    assert trained[True, 80] > 0
