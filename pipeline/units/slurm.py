@@ -12,7 +12,7 @@ from pipeline.units.job import Job, commented
 SEVERAL = [
     "With --array=1-8 eight nodes work at the study: whichever comes first holds it, the others",
     "join it. They share this folder, or a database server (OPTUNA_STORAGE) and a tracking",
-    "server; its password is read from ~/.pgpass.",
+    "server; its password is read from ~/.pgpass. Each node has a log of its own.",
 ]
 """For jobs that join each other."""
 

@@ -185,7 +185,7 @@ def test_tasks_of_an_array_find_what_one_search_finds_though_one_is_ended(
     assert set(nodes) == set(NODES)
     ended = next(task for node, task in nodes.items() if (node == first) == is_holder)
     slurm.asked(*fault, ended)
-    ends = {task: until(lambda task=task: slurm.ended(task)) for task in tasks}
+    ends = {task: until(partial(slurm.ended, task)) for task in tasks}
     assert ends.pop(ended) in states
     assert set(ends.values()) <= {("COMPLETED", "0:0"), ("FAILED", "4:0")}
     logs = [home / "mlruns" / "logs" / f"search-tiny-{node}.log" for node in NODES]
