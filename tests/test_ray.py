@@ -158,6 +158,25 @@ def test_a_cluster_that_does_not_answer_is_told_soon(address, kind, reason, home
     assert time.monotonic() < start + 20
 
 
+def test_a_cluster_whose_head_is_gone_for_a_moment_is_waited_for():
+    from pipeline.on_ray.connection import LOOK_SECS, SILENCE_SECS, Pulse
+
+    now = [0.0]
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        pulse = Pulse(f"127.0.0.1:{head.getsockname()[1]}", clock=lambda: now[0])
+        now[0] = 1000.0
+        pulse.check()
+    now[0] += LOOK_SECS
+    pulse.check()
+    now[0] += SILENCE_SECS - LOOK_SECS
+    pulse.check()
+    now[0] += LOOK_SECS
+    with pytest.raises(StoreUnavailable, match="nothing has answered for 20 s"):
+        pulse.check()
+
+
 class Waits:
     """A worker for which there is no place."""
 

@@ -13,6 +13,7 @@ from pipeline.errors import ExitCode
 from pipeline.tracking.handover import FOLDER
 from tests import crew
 from tests.crew import until
+from tests.kill import assert_mlflow_tells_the_truth
 from tests.nodes import PATIENCE_SECS, decided, ended
 from tests.postgres import PASSWORD
 from tests.ray_cluster import add_node, node_apart, running_cluster
@@ -82,22 +83,32 @@ def test_a_node_that_joins_says_its_name_with_what_is_wrong(home, database):
     assert f"error: {platform.node()}: the storage " in said
 
 
-# Trial 0 takes some ten seconds, and is handed over again and again.
+# Trial 0, of 51 epochs, takes a second more in each as long as a file is there.
 SLOWLY = """
 import time
+from pathlib import Path
+
 from pipeline.snapshots import Snapshots
 
 Snapshots.__init__.__kwdefaults__["every_secs"] = 0.5
-keep = Snapshots.keep
+keep, slow = Snapshots.keep, Path(__file__).with_name("slow")
 
 
 def slowly(snapshots, name, *args, **options):
-    time.sleep(0.2 if name == "trial_000" else 0.0)
+    time.sleep(1.0 if name == "trial_000" and slow.exists() else 0.0)
     keep(snapshots, name, *args, **options)
 
 
 Snapshots.keep = slowly
 """
+
+
+def slow_study_in(home):
+    """Write a study whose first trial is kept, and handed over, again and again."""
+    study = study_in(home)
+    study.write_text(SLOWLY + study.read_text())
+    study.with_name("slow").touch()
+    return study
 
 
 def snapshots_at(server):
@@ -111,7 +122,7 @@ def snapshots_at(server):
 
 
 def logs_in(home):
-    return "".join(path.read_text() for path in home.glob("mlruns/studies/*/workers/*.log"))
+    return "".join(path.read_text() for path in home.glob("mlruns/studies/*/workers/[12].log"))
 
 
 @pytest.mark.long
@@ -119,8 +130,7 @@ def test_what_a_lost_node_trained_goes_on_from_its_snapshot_where_no_folder_is_s
     home, make_home, postgres, tracking_server, alone
 ):
     """Each node has a project of its own at the one path, as machines have; one is switched off."""
-    study, homes = study_in(home), {name: make_home(name) for name in ("two", "three")}
-    study.write_text(SLOWLY + study.read_text())
+    study, homes = slow_study_in(home), {name: make_home(name) for name in ("two", "three")}
     for each in homes.values():
         shutil.copytree(study.parent, each / "studies")
     options = ["--storage", postgres.new_database(), "--tracking-uri", tracking_server.url]
@@ -134,8 +144,9 @@ def test_what_a_lost_node_trained_goes_on_from_its_snapshot_where_no_folder_is_s
             until(lambda: snapshots_at(tracking_server) or search.poll() is not None)
             (lost,) = (name for name, each in homes.items() if logs_in(each))
             nodes.pop(lost).kill()
+            (other,) = nodes
+            (homes[other] / "studies" / "slow").unlink()
             told, said = ended(search)
-        (other,) = nodes
     assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED), told["error"]
     assert f"worker 1 on {lost} was ended by the loss of its process or of its node" in said
     assert re.search(
@@ -179,3 +190,30 @@ def test_a_trial_too_large_for_the_nodes_that_are_there_waits_for_the_one_that_c
     trained = Counter((t.params["large"], t.user_attrs["device_mb"]) for t in trials)
     assert trained[True, 24] == 0
     assert trained[True, 80] > 0
+
+
+@pytest.mark.long
+def test_a_cluster_whose_head_dies_ends_the_search_readably_and_the_same_command_continues(
+    home, alone
+):
+    study = slow_study_in(home)
+    with running_cluster(1, 1) as cluster:
+        with crew.searching(study, "--workers", "2", "--ray", cluster.address) as search:
+            until(crew.stored(study, crew.is_being_trained))
+            cluster.head_node.kill_gcs_server()
+            told, said = ended(search)
+        assert not crew.claimed(home)
+    assert told["exit_code"] == ExitCode.STORE_UNAVAILABLE
+    assert "Ray's cluster at " in told["error"]
+    assert "nothing has answered for 20 s; start it and the same command" in told["error"]
+    assert "GCS" not in said
+    study.with_name("slow").unlink()
+    with (
+        running_cluster(1, 1) as cluster,
+        crew.searching(study, "--workers", "2", "--ray", cluster.address) as search,
+    ):
+        told, _ = ended(search)
+    assert told["exit_code"] in (ExitCode.SUCCESS, ExitCode.UNDETERMINED), told["error"]
+    assert re.search(r"trial 0 goes on after epoch [1-9]\d*, from its snapshot", logs_in(home))
+    assert decided(told) == decided({"decision": alone[0]})
+    assert_mlflow_tells_the_truth(home, alone[1])

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Of a server that takes connections and says nothing: Ray would ask for 45 seconds, 20 times.
 os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
+# Or it would end this process, without a word, a minute after the cluster's head.
+os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "600")
 
 import ray  # which reads the variables
 
@@ -22,6 +25,13 @@ from pipeline.machine import n_cores
 from pipeline.on_ray.places import LOCAL
 
 CONNECT_SECS = 10.0
+
+LOOK_SECS = 5.0
+"""Between two looks at the cluster's head."""
+
+SILENCE_SECS = 20.0
+"""Of that, after which the cluster is lost: its nodes end after a minute, workers and all."""
+
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a cluster that is started here: what workers tell is small. Ray would take 30 % of memory."""
 
@@ -85,6 +95,45 @@ def _check_answers(address: str) -> None:
 
 def _away(address: str, reason: str) -> str:
     return f"Ray's cluster at {address} cannot be reached: {reason}"
+
+
+class Pulse:
+    """Whether the head of a cluster is there.
+
+    Ray says nothing when it is not, tries for a minute, and then ends the process.
+
+    address: HOST:PORT; None is that of the cluster that this process is connected to
+    clock: seconds
+    """
+
+    def __init__(
+        self, address: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._address = address or ray.get_runtime_context().gcs_address
+        self._clock = clock
+        self._looked = self._heard = clock()
+
+    def is_there(self) -> bool:
+        """Look for it."""
+        self._looked = self._clock()
+        host, _, port = self._address.rpartition(":")
+        try:
+            with socket.create_connection((host, int(port)), timeout=1.0):
+                self._heard = self._looked
+        except OSError:
+            return False
+        return True
+
+    def check(self) -> None:
+        """Look for it, now and then. Raises StoreUnavailable when it has been away for too long."""
+        if self._clock() < self._looked + LOOK_SECS or self.is_there():
+            return
+        if self._looked > self._heard + SILENCE_SECS:
+            reason = f"nothing has answered for {SILENCE_SECS:g} s"
+            raise StoreUnavailable(
+                f"{_away(self._address, reason)}; start it and the same command: what was trained "
+                "is kept"
+            )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pipeline.batch import GRACE_SECS
 from pipeline.crew import End
 from pipeline.errors import in_one_line
 from pipeline.on_ray.actor import Job, Worker, handed_on
+from pipeline.on_ray.connection import Pulse
 from pipeline.on_ray.places import Placement
 
 N_THREADS = 4
@@ -30,9 +31,11 @@ class RayWorker:
     One that dies with its process or its node is started again by Ray, which calls its work anew.
     """
 
-    def __init__(self, job: Job, needs: Mapping[str, float], deadline: float | None) -> None:
+    def __init__(
+        self, job: Job, needs: Mapping[str, float], deadline: float | None, pulse: Pulse
+    ) -> None:
         self._job, self._node = job, ""
-        self._deadline = deadline
+        self._deadline, self._pulse = deadline, pulse
         others = dict(needs)
         self._actors = ray.remote(Worker).options(
             num_cpus=others.pop("CPU", 0), num_gpus=others.pop("GPU", 0),
@@ -84,9 +87,13 @@ class RayWorker:
         return self._life is None
 
     def ended(self) -> End | None:
-        """Return its end, or its death, once; None before and after that."""
+        """Return its end, or its death, once; None before and after that.
+
+        Raises StoreUnavailable when the cluster is lost.
+        """
         if not self._at_work:
             return None
+        self._pulse.check()
         if _is_done(self._work):
             end = self._end_of_work()
             self._let_go()
@@ -118,7 +125,7 @@ class RayWorker:
 
     def _let_go(self) -> None:
         """Give its place back; Ray does not start it again."""
-        if self._actor is not None:
+        if self._actor is not None and self._pulse.is_there():
             ray.kill(self._actor)
         self._actor, self._at_work = None, False
 
@@ -140,12 +147,13 @@ def ray_workers(
     deadline: by this process's monotonic clock; None is none
     """
     told = (*arguments, "--gpu-share", str(placement.gpu_share))
-    n_on_a_node, environment = placement.n_on_a_node, handed_on()
+    n_on_a_node, environment, pulse = placement.n_on_a_node, handed_on(), Pulse()
     return [
         RayWorker(
             Job(number, told, str(folder), logs / f"{number}.log", False, n_on_a_node, environment),
             placement.needs,
             deadline,
+            pulse,
         )
         for number in range(1, placement.n_workers + 1)
     ]
