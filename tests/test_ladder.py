@@ -153,12 +153,13 @@ def test_folds_that_come_in_at_half_of_the_epochs_are_those_of_a_trial_that_had_
     ladder = "Ladder(rungs=(0.25, 0.5, 1), n_finalists=2)"
     twice = "Ladder(rungs=(0.25, 0.5, 0.5, 1), n_finalists=1)"
     fields = FIELDS.format(ladder="", budget="", more="").replace(ladder, twice)
+    fields = fields.replace("n_trials=6", "n_trials=8")
     whole = search(tiny(home, fields=fields))
     (ended,) = completed(whole)
     halfway = [t for t in whole.trials if t.outcome is Outcome.PRUNED and len(t.curves.folds) == 3]
     assert {trial.curves.values.shape for trial in halfway} == {(3, 4)}
     alone = [t for t in whole.trials if t.curves.folds == (0,)]
-    assert len(halfway) + len(alone) + 1 == 6
+    assert len(halfway) + len(alone) + 1 == 8
     for trial in (ended, halfway[0]):
         rate, n_epochs = trial.params["learning_rate"], trial.curves.n_epochs
         again = (

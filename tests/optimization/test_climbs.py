@@ -181,7 +181,7 @@ def test_with_one_fold_no_rung_is_there_twice(make_spec, open_journal):
 
 def test_a_trial_that_was_left_in_the_middle_goes_on_first(make_spec, search, result_of):
     spec = make_spec()
-    climbs, _ = search(spec, falling, 4)
+    climbs, _ = search(spec, falling, 5)
     assert climbs.next_step() == Step(3, 2)
     begun = climbs.proposal(Step(None, 1))  # its process died before it paused
     again, _ = search(spec, falling, 0)
@@ -192,7 +192,7 @@ def test_a_trial_that_was_left_in_the_middle_goes_on_first(make_spec, search, re
 
 def test_a_trial_that_another_worker_is_at_is_not_taken(make_spec, search):
     spec = make_spec()
-    climbs, _ = search(spec, falling, 4)
+    climbs, _ = search(spec, falling, 5)
     assert climbs.next_step() == Step(3, 2)
     assert climbs.next_step(is_taken=lambda number: number == 3) == Step(None, 1)
 
