@@ -118,7 +118,10 @@ class Surrogate:
         """Return the curves at points of the unit cube, [n_points, n_epochs]."""
         nearest = self._nearest.kneighbors(points, return_distance=False)[:, 0]
         diverged = ~np.isfinite(self.table.losses[nearest])
-        return np.where(diverged, np.nan, self._fitted.predict(points))
+        # As the forest's own `predict`, which takes a hundred times as long for one point.
+        inputs = np.asarray(points, dtype=np.float32)
+        trees = [tree.tree_.predict(inputs) for tree in self._fitted.estimators_]
+        return np.where(diverged, np.nan, np.mean(trees, axis=0).reshape(len(points), -1))
 
 
 def _forest() -> RandomForestRegressor:
