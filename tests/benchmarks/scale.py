@@ -57,10 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if table is None:
         print(f"no table in {options.folder}", file=sys.stderr)
         return 1
-    found: list[Scale] = []
+    found = [Scale.of_plain(each) for path in options.also for each in json.loads(path.read_text())]
     connections = "-c max_connections=20"
     if options.real_time:
-        connections = f"-c max_connections={50 + CONNECTIONS_PER_WORKER * max(options.workers)}"
+        connections = (
+            f"-c max_connections={50 + CONNECTIONS_PER_WORKER * max(options.workers, default=0)}"
+        )
     with running_server(Postgres, PRELOAD, connections) as server:
         for epoch_secs, n in itertools.product(options.epoch_secs, options.workers):
             found.append(simulated(server, table, n, epoch_secs, options))
@@ -158,7 +160,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 10, 100, 1000], metavar="N")
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 10, 100, 1000], metavar="N")
     parser.add_argument("--epoch-secs", type=float, nargs="+", default=[1.0, 10.0], metavar="SECS",
                         help="of all folds")  # fmt: skip
     parser.add_argument("--round-trip-ms", type=float, default=0.5,
@@ -173,6 +175,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--secs", type=float, default=30.0, help="that are looked at")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw it there")
+    parser.add_argument("--also", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="JSON of other runs, to print and draw with this one")  # fmt: skip
     parser.add_argument("--quality", type=Path, nargs="+", default=[], metavar="FILE",
                         help="JSON of `replay.py --workers`, to draw beside it")  # fmt: skip
     return parser.parse_args(arguments)
