@@ -88,6 +88,7 @@ def test_what_fell_behind_goes_and_what_is_there_is_not_made_again(in_store):
     assert {model.model_id for model in checkpoints(in_store).values()} == kept
 
 
+@pytest.mark.long
 def test_a_registered_checkpoint_stays(in_store):
     search(tiny(in_store, fields=FIELDS.format(2, 2)))
     store, before = client(in_store), checkpoints(in_store)

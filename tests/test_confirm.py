@@ -198,6 +198,7 @@ def test_where_every_trial_diverges_the_searchs_best_stands(confirmed, monkeypat
     assert "not confirmed: every trial diverged; the search's best stands" in heard.lines
 
 
+@pytest.mark.long
 def test_a_whole_schedule_is_confirmed_on_the_studys_own_folds_where_there_are_no_others(home):
     fields = """dict(schedule=Cosine(), splitter=KFold(3, shuffle=True, random_state=1),
         space=dict(learning_rate=0.01, max_epochs=3), budget=Budget(n_trials=1))"""
@@ -209,6 +210,7 @@ def test_a_whole_schedule_is_confirmed_on_the_studys_own_folds_where_there_are_n
     assert result.confirmation.differences == {}
 
 
+@pytest.mark.long
 def test_what_needs_too_much_memory_is_said_and_the_search_stands(home, monkeypatch):
     def too_much(training):
         raise MemoryError("for so many folds")

@@ -182,6 +182,7 @@ def test_a_schedule_that_is_laid_out_for_its_horizon_counts_at_its_end(home):
     assert result.choice.n_epochs == result.choice.horizon
 
 
+@pytest.mark.long
 def test_rungs_are_shares_of_a_schedules_own_horizon_and_it_goes_on_where_it_paused(home):
     """Of two horizons; bit for bit what a training without a pause gives."""
     horizons = FIELDS.replace('"max_epochs": 8', '"max_epochs": CategoricalDistribution([8, 12])')

@@ -41,10 +41,11 @@ def told(result):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "more",
     [
-        pytest.param("", marks=pytest.mark.long, id="whole"),
+        pytest.param("", id="whole"),
         pytest.param(", early_stopping=EarlyStopping(1)", id="stopping"),
     ],
 )

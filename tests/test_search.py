@@ -142,6 +142,7 @@ def test_a_signal_ends_the_epoch_and_the_same_command_continues(searched, home, 
         assert [metric.step for metric in logged] == list(range(1, trial.curves.n_epochs + 1))
 
 
+@pytest.mark.long
 def test_another_seed_is_another_study(searched):
     home, result = searched
     other = search(tiny(home, fields="dict(test_size=0.2, seed=1, budget=Budget(n_trials=1))"))
@@ -150,6 +151,7 @@ def test_another_seed_is_another_study(searched):
     assert json.loads(result.decision_path.read_text())["seed"] == 0
 
 
+@pytest.mark.long
 def test_mlflows_variable_names_the_store_and_what_is_given_goes_before_it(home, monkeypatch):
     spec = tiny(home, fields="dict(budget=Budget(n_trials=1))")
     shutil.copy(home / "mlruns" / "mlflow.db", home / "named.db")

@@ -53,9 +53,10 @@ def test_a_search_with_callbacks_streams_says_why_and_logs_the_rates_that_they_s
     assert result.refit is not None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("callback", "goes_on"),
-    [pytest.param(HOLDS_NOTHING, True, marks=pytest.mark.long), (MAY_HOLD, False)],
+    [(HOLDS_NOTHING, True), (MAY_HOLD, False)],
     ids=["goes on", "anew"],
 )
 def test_a_search_that_is_stopped_comes_to_the_same_bits(home, tmp_path_factory, callback, goes_on):

@@ -24,6 +24,7 @@ UNEVEN = """dict(
 )"""
 
 
+@pytest.mark.long
 def test_a_scorer_is_searched_on_and_a_killed_search_goes_on_the_same(home, tmp_path_factory):
     whole = search(tiny(home, fields=SCORED))
     stopped = tiny(tmp_path_factory.mktemp("stopped"), fields=SCORED)

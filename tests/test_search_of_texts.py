@@ -90,7 +90,8 @@ def written(home, *, several):
     return load_study(path)
 
 
-@pytest.mark.parametrize("several", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("several", [True, False])
 def test_texts_are_searched_refitted_and_served(home, several, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlruns' / 'mlflow.db'}")
     spec, display = written(home, several=several), Heard()

@@ -52,13 +52,8 @@ SHORT = """dict(engine='auto', budget=Budget(n_trials={}), space={{
     "learning_rate": FloatDistribution(1e-3, 1e-1, log=True), "max_epochs": 2}})"""
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "run_eagerly=True",
-        *(pytest.param(each, marks=pytest.mark.long) for each in list(REASONS)[1:]),
-    ],
-)  # fmt: skip
+@pytest.mark.long
+@pytest.mark.parametrize("reason", REASONS)
 def test_a_search_of_it_answers_and_says_why_it_streams(home, reason):
     display = Heard()
     result = search(tiny(home, builder=REASONS[reason], fields=SHORT.format(1)), display=display)

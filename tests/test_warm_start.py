@@ -123,6 +123,7 @@ def test_without_an_earlier_study_the_start_is_cold(home):
     assert json.loads(result.decision_path.read_text())["warm_start"] is None
 
 
+@pytest.mark.long
 def test_an_earlier_study_whose_trials_are_gone_is_passed_over(tonight, last_night):
     name = last_night[1].decision_path.parent.name
     (tonight / "mlruns" / "studies" / name / "journal.log").unlink()

@@ -44,6 +44,7 @@ def test_a_curve_that_turned_is_trained_until_its_end_is_worse_than_its_best(hom
     assert result.n_extra_fold_epochs == 3 * (n_epochs - n_before)
 
 
+@pytest.mark.long
 def test_a_curve_that_still_falls_is_trained_to_three_times_its_horizon_and_left_open(home):
     result = search(tiny(home, fields=SLOW))
     assert result.trials[0].curves.n_epochs == 4
@@ -58,6 +59,7 @@ def test_a_curve_that_still_falls_is_trained_to_three_times_its_horizon_and_left
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.long
 def test_the_budgets_time_leaves_the_end_open_and_more_of_it_settles_it(home, monkeypatch):
     passed = 0.0
 
@@ -217,6 +219,7 @@ def test_a_signal_before_its_first_epoch_interrupts(home):
     assert search(tiny(home, fields=SLOW)).best.curves.n_epochs == 12
 
 
+@pytest.mark.long
 def test_a_signal_before_the_first_epoch_of_a_longer_schedule_interrupts(home):
     with pytest.raises(Interrupted):
         search(annealed(home, 0.003), display=StopAtLine("6 is trained afresh"))

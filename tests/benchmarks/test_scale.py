@@ -190,6 +190,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("clock", [[], pytest.param(["--real-time"], marks=pytest.mark.long)])
+@pytest.mark.long
 def test_the_command_lets_workers_search_through_a_server(folder, clock):
     with running_server():
         pass  # or it is skipped

@@ -70,7 +70,6 @@ def test_the_written_study_gives_the_same_curves_and_the_model_takes_raw_rows(pr
     assert np.isfinite(served.predict(few.assign(colour="purple", count=np.nan))).all()
 
 
-@pytest.mark.long
 def test_a_file_of_texts_is_searched_and_the_model_takes_texts(project, monkeypatch):
     data = write(project, notes())
     spec, said, _ = asked(data.name, "--target", "label", *FEW, "--set", "space.learning_rate=0.03")

@@ -50,8 +50,10 @@ def test_expected_fold_epochs_are_half_of_what_is_proposed_or_what_a_strategy_tr
     spec = spec_of({"max_epochs": 12}, budget=Budget(n_trials=7), strategy=None)
     assert expected_work(spec, folds_of(9, 9)).n_fold_epochs == 7 * 2 * 12 * 0.5
     pausing = spec_of({"max_epochs": 9}, budget=Budget(n_trials=7))
-    # As much as seven times one fold's epoch on each of three rungs; two that go on from three.
-    assert expected_work(pausing, folds_of(9, 9)).n_fold_epochs == 3 * 7 * 1 + 2 * 2 * (9 - 3)
+    # All have one epoch of one fold, half of them one of the other, and a quarter two more of both;
+    # two go on from three.
+    expected = 7 * (1 + 1 / 2 + 2 * 2 / 4) + 2 * 2 * (9 - 3)
+    assert expected_work(pausing, folds_of(9, 9)).n_fold_epochs == expected
     spec = spec_of({"max_epochs": CategoricalDistribution([4, 8])}, budget=Budget(n_trials=7))
     assert expected_work(spec, folds_of(9, 9)).n_fold_epochs == 7 * 2 * 6 * 0.5
 
