@@ -166,6 +166,7 @@ MORE_EPOCHS = """space={
 }"""
 
 
+@pytest.mark.long
 def test_models_meet_on_test_rows_that_neither_has_used(home):
     """The same rows on the next night, and a wider search: 42 rows were aside both times."""
     one_trial = "budget=Budget(n_trials=1)"

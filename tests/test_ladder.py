@@ -148,6 +148,7 @@ def test_a_finished_search_trains_nothing_and_answers_again(searched):
     assert len(runs_of(home)[1]) == 6
 
 
+@pytest.mark.long
 def test_folds_that_come_in_at_half_of_the_epochs_are_those_of_a_trial_that_had_them(home):
     """And a search that is stopped while they catch up goes on to the same bits."""
     ladder = "Ladder(rungs=(0.25, 0.5, 1), n_finalists=2)"

@@ -170,6 +170,7 @@ def test_the_command_refuses_bad_data_in_one_line(project, capsys):
     assert not (project / "mlruns" / "generated").exists()
 
 
+@pytest.mark.long
 def test_a_folder_of_images_is_searched_and_the_model_takes_images(project, monkeypatch):
     """Bright ones and dark ones: pixels of 0 to 255, as they are read."""
     random = np.random.default_rng(0)
