@@ -264,11 +264,11 @@ class Strategy:
                 steps[rung] = step, self._increment(rung, each.horizon, n_folds)
         n_there = Counter(rung for each in standings for rung in range(1, each.aim + 1))
 
-        def begun_for_it(rung: int) -> tuple[float, int]:
+        def begun_for_it(rung: int) -> float:
             """Return how many trials must have begun for one more there."""
-            return (n_there[rung] + 1) * self.reduction_factor ** (rung - 1), rung
+            return (n_there[rung] + 1) * self.reduction_factor ** (rung - 1)
 
-        return steps[min(steps, key=begun_for_it)]
+        return steps[min(sorted(steps), key=begun_for_it)]
 
     def _in_order(self, standings: Iterable[Standing]) -> list[Standing]:
         return sorted(standings, key=lambda each: each.order(len(self.rungs)))
